@@ -1,0 +1,94 @@
+"""kafka-python against the shared scenarios."""
+
+import time
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+
+import scenarios
+from scenarios import WAIT_SECONDS, Record
+
+
+class KafkaPythonMember(scenarios.Member):
+    def __init__(self, bootstrap, group, topic):
+        self.consumer = KafkaConsumer(
+            topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest",
+            enable_auto_commit=False, session_timeout_ms=10_000, heartbeat_interval_ms=500)
+        self.closed = False
+
+    def poll(self, seconds):
+        batches = self.consumer.poll(timeout_ms=int(seconds * 1000), max_records=1000)
+        return [(p.partition, r.offset, r.value) for p, records in batches.items() for r in records]
+
+    def assignment(self):
+        return [p.partition for p in self.consumer.assignment()]
+
+    def commit(self):
+        self.consumer.commit()
+
+    def close(self):
+        if not self.closed:
+            self.closed = True
+            self.consumer.close(autocommit=False)
+
+
+class KafkaPythonDriver(scenarios.Driver):
+    name = "kafka-python"
+    too_large_error = "MessageSizeTooLarge"
+
+    def __init__(self, bootstrap):
+        self.bootstrap = bootstrap
+        self.admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+        self.consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False,
+                                      auto_offset_reset="none", check_crcs=True)
+
+    def create_topic(self, topic, partitions):
+        self.admin.create_topics([NewTopic(topic, partitions, 1)])
+
+    def delete_topic(self, topic):
+        self.admin.delete_topics([topic])
+
+    def produce(self, topic, partition, records, codec="none", idempotent=False):
+        producer = KafkaProducer(
+            bootstrap_servers=self.bootstrap, compression_type=None if codec == "none" else codec, linger_ms=20,
+            acks="all", enable_idempotence=idempotent, max_request_size=4_000_000)
+        try:
+            sent = [producer.send(topic, r.value, r.key, r.headers, partition, r.timestamp) for r in records]
+            producer.flush(WAIT_SECONDS)
+            return [future.get(WAIT_SECONDS).offset for future in sent]
+        finally:
+            producer.close()
+
+    def read(self, topic, partition, offset, count):
+        target = TopicPartition(topic, partition)
+        self.consumer.assign([target])
+        self.consumer.seek(target, offset)
+        out, deadline = [], time.monotonic() + WAIT_SECONDS
+        while len(out) < count and time.monotonic() < deadline:
+            for r in self.consumer.poll(timeout_ms=1000, max_records=count - len(out)).get(target, []):
+                out.append(Record(r.key, r.value, [tuple(h) for h in r.headers], r.timestamp, r.offset))
+        return out
+
+    def offset_for_time(self, topic, partition, timestamp_ms):
+        target = TopicPartition(topic, partition)
+        found = self.consumer.offsets_for_times({target: timestamp_ms})[target]
+        return found.offset if found else None
+
+    def end_offset(self, topic, partition):
+        target = TopicPartition(topic, partition)
+        return self.consumer.end_offsets([target])[target]
+
+    def committed(self, group, topic, partitions):
+        found = self.admin.list_group_offsets({group: [TopicPartition(topic, p) for p in partitions]})[group]
+        return {p.partition: o.offset for p, o in found.items()}
+
+    def member(self, group, topic):
+        return KafkaPythonMember(self.bootstrap, group, topic)
+
+    def close(self):
+        self.consumer.close()
+        self.admin.close()
+
+
+if __name__ == "__main__":
+    scenarios.main(KafkaPythonDriver)
