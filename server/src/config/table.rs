@@ -1,0 +1,186 @@
+//! Owns the table of broker settings: the only place where one is named, typed, defaulted, checked
+//! and documented. Docs, DescribeConfigs, the parser and the defaults of topic configs come from here.
+//!
+//! A row exists only when something reads it: `tests/tests/config_docs.rs` looks for the reader of
+//! each row's field. Kafka settings without effect on one node are absent on purpose, so that a file
+//! naming them is refused instead of silently ignored.
+
+use super::broker::{ProduceProfile, WalProfile};
+use super::listeners::HostPort;
+use super::setting::{Bind, FromValue, Importance, Kind, Setting};
+use super::value::Check;
+
+/// Binds a row to a field: one mention gives both the setter and the path the reader test looks for.
+macro_rules! field {
+    ($($part:ident).+) => {
+        Bind::Field {
+            path: stringify!($($part).+),
+            set: |config, value| config.$($part).+ = FromValue::from_value(value),
+        }
+    };
+}
+
+const INT_MAX: i64 = i32::MAX as i64;
+
+const fn row(
+    name: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    check: Check,
+    importance: Importance,
+    bind: Bind,
+    doc: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        kind,
+        default,
+        check,
+        importance,
+        doc,
+        env_alias: None,
+        bind,
+    }
+}
+
+const fn with_env(mut setting: Setting, alias: &'static str) -> Setting {
+    setting.env_alias = Some(alias);
+    setting
+}
+
+/// Every setting, in the order of the reference.
+pub fn all() -> &'static [Setting] {
+    SETTINGS
+}
+
+/// The row of this name.
+pub fn find(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+fn host_port(text: &str) -> Result<(), String> {
+    text.parse::<HostPort>().map(|_| ())
+}
+
+fn log_directives(text: &str) -> Result<(), String> {
+    text.parse::<tracing_subscriber::filter::EnvFilter>()
+        .map(|_| ())
+        .map_err(|error| format!("`{text}` is neither a level nor a list of directives: {error}"))
+}
+
+use Check::{Any, AtLeast, Between, Level, ListOf, NonEmpty, OneOf, With};
+use Importance::{High, Low, Medium};
+use Kind::{Boolean, Int, List, Long, Password, String as Text};
+
+#[rustfmt::skip]
+static SETTINGS: &[Setting] = &[
+    // Node and network.
+    row("node.id", Int, Some("1"), AtLeast(0), High, field!(node.node_id),
+        "The broker id that clients see in Metadata. Keep it for the life of the data directory."),
+    row("data.dir", Text, Some("./data"), NonEmpty, High, field!(node.data_dir),
+        "Directory of everything durable. Created when absent; one broker at a time may use it."),
+    row("listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), NonEmpty, High, Bind::Listeners,
+        "Addresses to listen on, as NAME://HOST:PORT, comma separated; names must differ. IPv6 hosts are written in brackets: `INTERNAL://0.0.0.0:9092,EXTERNAL://[::1]:9094`. The environment variable CHRONIK_BIND_ADDR replaces the host alone, here and in `http.addr`; the flag `--kafka-addr HOST:PORT` names a single listener."),
+    row("advertised.listeners", List, None, Any, High, Bind::Listeners,
+        "What clients are told to connect to, as NAME://HOST:PORT for any of the names in `listeners`; a client is always answered with the address of the listener it asked. Without it the bound address is told, and for 0.0.0.0 or [::] the address of a network interface, which is logged at start. The environment variable CHRONIK_ADVERTISED_ADDR takes HOST (every listener keeps its port) or HOST:PORT (a single listener); so does the flag `--advertise`."),
+    row("connections.max.idle.ms", Long, Some("600000"), AtLeast(1), Medium, field!(network.connections_max_idle_ms),
+        "A connection on which nothing moved for this long is closed, as is one whose peer stopped reading."),
+    row("max.connections", Int, Some("10000"), AtLeast(1), Medium, field!(network.max_connections),
+        "Connections over all listeners. One more is accepted and closed at once. Kafka's default is unlimited."),
+    row("max.connections.per.ip", Int, Some("2147483647"), AtLeast(1), Medium, field!(network.max_connections_per_ip),
+        "Connections from one address."),
+    row("socket.request.max.bytes", Int, Some("104857600"), AtLeast(1), Medium, field!(network.socket_request_max_bytes),
+        "Longest request frame. A longer one closes the connection unread, as in Kafka."),
+    row("queued.max.request.bytes", Long, Some("268435456"), AtLeast(1), Medium, field!(network.queued_max_request_bytes),
+        "Request bytes held in memory over all connections; at the bound, sockets are not read until memory is given back. Reserved before decoding. At least `socket.request.max.bytes`. Kafka's default is unlimited."),
+    row("chronik.worker.threads", Int, Some("0"), Between(0, 1024), Low, field!(node.worker_threads),
+        "Threads of the network runtime; 0 is one per core."),
+    // Fetch.
+    row("fetch.max.bytes", Int, Some("57671680"), AtLeast(1024), Medium, field!(fetch.fetch_max_bytes),
+        "Ceiling of one Fetch response, whatever the client asks. Soft: one batch larger than this is still returned whole."),
+    row("max.incremental.fetch.session.cache.slots", Int, Some("1000"), AtLeast(0), Medium, field!(fetch.session_cache_slots),
+        "Incremental fetch sessions kept (KIP-227). A client that finds no slot is served by full fetches."),
+    // Topics.
+    row("auto.create.topics.enable", Boolean, Some("true"), Any, High, field!(topics.auto_create_topics),
+        "Create a topic that a client asks Metadata for, when the client allows it."),
+    row("num.partitions", Int, Some("1"), AtLeast(1), Medium, field!(topics.num_partitions),
+        "Partitions of a topic created without a count."),
+    row("default.replication.factor", Int, Some("1"), Between(1, 1), Medium, field!(topics.default_replication_factor),
+        "Replication factor of a topic created without one. One node holds one replica: only 1 is possible."),
+    row("delete.topic.enable", Boolean, Some("true"), Any, High, field!(topics.delete_topic_enable),
+        "Whether DeleteTopics is allowed."),
+    // Defaults of topic configs.
+    with_env(row("log.segment.bytes", Int, Some("262144000"), AtLeast(1024 * 1024), High, Bind::TopicDefault("segment.bytes"),
+        "Size at which a partition's segment is closed; retention frees whole segments. 250 MiB, where Kafka's default is 1 GiB."), "CHRONIK_WAL_ROTATION_SIZE"),
+    row("log.roll.ms", Long, None, AtLeast(1), High, Bind::TopicDefault("segment.ms"),
+        "Age at which a segment is closed although it is not full. Stronger than `log.roll.hours`."),
+    row("log.roll.hours", Int, Some("168"), AtLeast(1), High, Bind::TopicDefault("segment.ms"),
+        "As `log.roll.ms`, in hours."),
+    row("log.retention.ms", Long, None, AtLeast(-1), High, Bind::TopicDefault("retention.ms"),
+        "Time after which a closed segment is deleted, by its newest record's timestamp; -1 is never. Stronger than `log.retention.minutes`."),
+    row("log.retention.minutes", Int, None, AtLeast(-1), High, Bind::TopicDefault("retention.ms"),
+        "As `log.retention.ms`, in minutes. Stronger than `log.retention.hours`."),
+    row("log.retention.hours", Int, Some("168"), AtLeast(-1), High, Bind::TopicDefault("retention.ms"),
+        "As `log.retention.ms`, in hours."),
+    row("log.retention.bytes", Long, Some("-1"), AtLeast(-1), High, Bind::TopicDefault("retention.bytes"),
+        "Size of a partition above which its oldest closed segments are deleted; -1 is no bound."),
+    row("log.retention.check.interval.ms", Long, Some("300000"), AtLeast(1), Medium, field!(retention.retention_check_interval_ms),
+        "How often partitions are looked at for data to delete."),
+    row("log.cleanup.policy", List, Some("delete"), ListOf(&["delete", "compact"]), Medium, Bind::TopicDefault("cleanup.policy"),
+        "`delete` applies retention; `compact` asks for keys on every record."),
+    row("log.index.interval.bytes", Int, Some("4096"), AtLeast(0), Medium, Bind::TopicDefault("index.interval.bytes"),
+        "Bytes of a log between two entries of its time index."),
+    row("log.message.timestamp.type", Text, Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]), Medium, Bind::TopicDefault("message.timestamp.type"),
+        "Whether a record keeps its producer's timestamp or takes the time it was appended."),
+    row("log.message.timestamp.before.max.ms", Long, Some("9223372036854775807"), AtLeast(0), Medium, Bind::TopicDefault("message.timestamp.before.max.ms"),
+        "How far a record's timestamp may lie before the broker's clock (CreateTime alone)."),
+    row("log.message.timestamp.after.max.ms", Long, Some("3600000"), AtLeast(0), Medium, Bind::TopicDefault("message.timestamp.after.max.ms"),
+        "How far a record's timestamp may lie after the broker's clock (CreateTime alone)."),
+    row("message.max.bytes", Int, Some("1048588"), AtLeast(0), High, Bind::TopicDefault("max.message.bytes"),
+        "Largest record batch that is accepted."),
+    row("min.insync.replicas", Int, Some("1"), AtLeast(1), High, Bind::TopicDefault("min.insync.replicas"),
+        "Replicas that acks=all asks for. One node has one: above 1, acks=all is refused with NOT_ENOUGH_REPLICAS."),
+    row("compression.type", Text, Some("producer"), OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), High, Bind::TopicDefault("compression.type"),
+        "Codec that batches are stored with; `producer` keeps them as sent."),
+    row("compression.gzip.level", Int, Some("-1"), Level(1, 9), Medium, Bind::TopicDefault("compression.gzip.level"),
+        "Level when `compression.type` is gzip."),
+    row("compression.lz4.level", Int, Some("9"), Between(1, 17), Medium, Bind::TopicDefault("compression.lz4.level"),
+        "Level when `compression.type` is lz4."),
+    row("compression.zstd.level", Int, Some("3"), Between(-131_072, 22), Medium, Bind::TopicDefault("compression.zstd.level"),
+        "Level when `compression.type` is zstd."),
+    // Groups.
+    row("group.initial.rebalance.delay.ms", Int, Some("3000"), AtLeast(0), Medium, field!(groups.initial_rebalance_delay_ms),
+        "How long the first rebalance of an empty group waits for further members. 0 makes a single consumer start at once."),
+    row("group.min.session.timeout.ms", Int, Some("6000"), AtLeast(1), Medium, field!(groups.min_session_timeout_ms),
+        "Shortest session timeout a member may ask for."),
+    row("group.max.session.timeout.ms", Int, Some("1800000"), AtLeast(1), Medium, field!(groups.max_session_timeout_ms),
+        "Longest session timeout a member may ask for."),
+    row("group.max.size", Int, Some("2147483647"), Between(1, INT_MAX), Medium, field!(groups.group_max_size),
+        "Members of one group."),
+    row("offset.metadata.max.bytes", Int, Some("4096"), AtLeast(0), High, field!(groups.offset_metadata_max_bytes),
+        "Longest metadata text committed with an offset."),
+    row("offsets.retention.minutes", Int, Some("10080"), AtLeast(1), High, field!(groups.offsets_retention_minutes),
+        "Committed offsets expire this long after their group became empty, or after the commit for consumers without a group."),
+    row("offsets.retention.check.interval.ms", Long, Some("600000"), AtLeast(1), High, field!(groups.offsets_retention_check_interval_ms),
+        "How often expired offsets are looked for."),
+    // Producers.
+    row("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), Low, field!(producers.producer_id_expiration_ms),
+        "An idempotent producer is forgotten by a partition after this long without a record."),
+    row("producer.id.expiration.check.interval.ms", Int, Some("600000"), AtLeast(1), Low, field!(producers.producer_id_expiration_check_interval_ms),
+        "How often forgotten producers are looked for."),
+    // Chronik's own.
+    row("chronik.produce.profile", Text, Some("high-throughput"), OneOf(ProduceProfile::NAMES), Medium, field!(storage.produce_profile),
+        "What one commit (one fsync) may gather under load: `low-latency` 1 batch, 10 ms, 16 MiB; `balanced` 10, 100 ms, 32 MiB; `high-throughput` 100, 500 ms, 128 MiB; `extreme` 500, 2000 ms, 512 MiB. Ceilings: an idle disk commits at once and nothing waits for a timer."),
+    row("chronik.wal.profile", Text, Some("auto"), OneOf(WalProfile::NAMES), Medium, field!(storage.wal_profile),
+        "Memory for write buffers, cache, recent records and background jobs; `auto` chooses from cores, memory and cgroup limits."),
+    row("chronik.disk.reserve.bytes", Long, Some("1073741824"), AtLeast(0), High, field!(storage.disk_reserve_bytes),
+        "Free disk space below which produce is refused with a retriable error while reads go on. It recovers by itself."),
+    row("http.addr", Text, Some("127.0.0.1:6092"), With(host_port), High, field!(http.http_addr),
+        "Address of health, metrics and administration. Not on loopback and without `chronik.admin.api.key`, only health and metrics are served."),
+    row("chronik.admin.api.key", Password, None, NonEmpty, High, field!(http.admin_api_key),
+        "Key that `/v1/admin` asks for, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Prefer the environment variable to the file."),
+    with_env(row("log.level", Text, Some("info"), With(log_directives), Medium, field!(logging.log_level),
+        "Level of the logs (error, warn, info, debug, trace), or directives by module such as `info,chronik_server::net=debug`."), "RUST_LOG"),
+    row("log.format", Text, Some("text"), OneOf(&["text", "json"]), Low, field!(logging.log_format),
+        "`text` for people, `json` for one object a line."),
+];

@@ -1,0 +1,333 @@
+//! Owns what a topic's configs come to: overrides set on the topic, over broker settings, over
+//! defaults. Checks overrides, computes the typed [`TopicConfig`], and describes all three layers
+//! as DescribeConfigs shows them. Stores nothing: overrides live with the topic in the engine.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::broker::BrokerConfig;
+use super::entries::{ConfigEntries, ConfigEntry, ConfigSource, ConfigSynonym};
+use super::setting::Kind;
+use super::table;
+use super::topic_table::{self, TopicSetting, topic_settings};
+use super::value::{Value, split_list};
+
+/// Codec that batches are stored with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompressionType {
+    /// As the producer sent them.
+    Producer,
+    /// Not compressed.
+    Uncompressed,
+    /// gzip.
+    Gzip,
+    /// snappy.
+    Snappy,
+    /// lz4 frames.
+    Lz4,
+    /// zstd.
+    Zstd,
+}
+
+/// Whose clock a record's timestamp is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimestampType {
+    /// The producer's.
+    CreateTime,
+    /// The broker's, when appended.
+    LogAppendTime,
+}
+
+/// What an acknowledgement means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Fsynced.
+    Sync,
+    /// Handed to the operating system.
+    Os,
+}
+
+/// A topic's effective configs, those with effect here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicConfig {
+    /// `retention.ms`; negative is for ever.
+    pub retention_ms: i64,
+    /// `retention.bytes`; negative is no bound.
+    pub retention_bytes: i64,
+    /// `internal.segment.bytes` where set, else `segment.bytes`.
+    pub segment_bytes: i32,
+    /// `segment.ms`.
+    pub segment_ms: i64,
+    /// `max.message.bytes`.
+    pub max_message_bytes: i32,
+    /// `compression.type`.
+    pub compression_type: CompressionType,
+    /// `compression.gzip.level`; -1 is the codec's default.
+    pub gzip_level: i32,
+    /// `compression.lz4.level`.
+    pub lz4_level: i32,
+    /// `compression.zstd.level`.
+    pub zstd_level: i32,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`.
+    pub timestamp_before_max_ms: i64,
+    /// `message.timestamp.after.max.ms`.
+    pub timestamp_after_max_ms: i64,
+    /// `cleanup.policy` names `delete`.
+    pub cleanup_delete: bool,
+    /// `cleanup.policy` names `compact`.
+    pub cleanup_compact: bool,
+    /// `min.insync.replicas`.
+    pub min_insync_replicas: i32,
+    /// `index.interval.bytes`.
+    pub index_interval_bytes: i32,
+    /// `chronik.durability`.
+    pub durability: Durability,
+}
+
+impl TopicConfig {
+    /// Computes the effective configs. Overrides that would not pass [`validate_overrides`] (written
+    /// by another version, say) count as not set: a topic must open whatever was stored.
+    pub fn new(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> Self {
+        let layers = Layers {
+            overrides,
+            entries: &broker.entries,
+        };
+        let policy = layers.text("cleanup.policy");
+        let policies = split_list(&policy);
+        let internal = layers
+            .find("internal.segment.bytes")
+            .map(|value| int(&value));
+        Self {
+            retention_ms: layers.long("retention.ms"),
+            retention_bytes: layers.long("retention.bytes"),
+            segment_bytes: internal.unwrap_or_else(|| layers.int("segment.bytes")),
+            segment_ms: layers.long("segment.ms"),
+            max_message_bytes: layers.int("max.message.bytes"),
+            compression_type: compression_type(&layers.text("compression.type")),
+            gzip_level: layers.int("compression.gzip.level"),
+            lz4_level: layers.int("compression.lz4.level"),
+            zstd_level: layers.int("compression.zstd.level"),
+            timestamp_type: match layers.text("message.timestamp.type").as_str() {
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => TimestampType::CreateTime,
+            },
+            timestamp_before_max_ms: layers.long("message.timestamp.before.max.ms"),
+            timestamp_after_max_ms: layers.long("message.timestamp.after.max.ms"),
+            cleanup_delete: policies.contains(&"delete"),
+            cleanup_compact: policies.contains(&"compact"),
+            min_insync_replicas: layers.int("min.insync.replicas"),
+            index_interval_bytes: layers.int("index.interval.bytes"),
+            durability: match layers.text("chronik.durability").as_str() {
+                "os" => Durability::Os,
+                _ => Durability::Sync,
+            },
+        }
+    }
+}
+
+fn compression_type(name: &str) -> CompressionType {
+    match name {
+        "uncompressed" => CompressionType::Uncompressed,
+        "gzip" => CompressionType::Gzip,
+        "snappy" => CompressionType::Snappy,
+        "lz4" => CompressionType::Lz4,
+        "zstd" => CompressionType::Zstd,
+        _ => CompressionType::Producer,
+    }
+}
+
+fn int(value: &Value) -> i32 {
+    match value {
+        Value::Int(number) => i32::try_from(*number).expect("Kind::Int is checked to fit 32 bits"),
+        other => unreachable!("an int's row has an int's kind, not {other:?}"),
+    }
+}
+
+/// The three layers a config is looked up in.
+struct Layers<'a> {
+    overrides: &'a BTreeMap<String, String>,
+    entries: &'a ConfigEntries,
+}
+
+impl Layers<'_> {
+    fn find(&self, name: &str) -> Option<Value> {
+        let setting = topic_table::find(name).expect("only names of the table are asked for");
+        let parse = |text: &str| Value::parse(setting.kind, setting.check, text).ok();
+        self.overrides
+            .get(name)
+            .and_then(|text| parse(text))
+            .or_else(|| inherited(setting, self.entries).and_then(|text| parse(&text)))
+            .or_else(|| setting.default.and_then(parse))
+    }
+
+    fn value(&self, name: &str) -> Value {
+        self.find(name)
+            .expect("the row has a default that passes its own check")
+    }
+
+    fn int(&self, name: &str) -> i32 {
+        int(&self.value(name))
+    }
+
+    fn long(&self, name: &str) -> i64 {
+        match self.value(name) {
+            Value::Int(number) => number,
+            other => unreachable!("a long's row has a long's kind, not {other:?}"),
+        }
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.value(name).text()
+    }
+}
+
+/// The value broker settings give: the strongest synonym that an operator set, else the strongest
+/// with a default (LogConfig's fallback from ms to minutes to hours).
+fn inherited(setting: &TopicSetting, entries: &ConfigEntries) -> Option<String> {
+    let synonyms = || setting.synonyms.iter();
+    let synonym = synonyms()
+        .find(|synonym| entries.is_set(synonym.name) && entries.value(synonym.name).is_some())
+        .or_else(|| synonyms().find(|synonym| entries.value(synonym.name).is_some()))?;
+    let text = entries.value(synonym.name)?;
+    match text.parse::<i64>() {
+        // -1 hours is Kafka's "for ever", not minus one hour.
+        Ok(number) if number >= 0 => Some(number.saturating_mul(synonym.scale).to_string()),
+        _ => Some(text.to_owned()),
+    }
+}
+
+/// One topic config that cannot be accepted; goes out as INVALID_CONFIG with this text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicFault {
+    /// The config's name.
+    pub name: String,
+    /// The whole message.
+    pub message: String,
+}
+
+impl fmt::Display for TopicFault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.message)
+    }
+}
+
+/// Checks a topic's complete set of overrides: names, values, and values together.
+pub fn validate_overrides(
+    overrides: &BTreeMap<String, String>,
+    broker: &BrokerConfig,
+) -> Vec<TopicFault> {
+    let mut faults: Vec<TopicFault> = overrides
+        .iter()
+        .filter_map(|(name, text)| {
+            let message = match topic_table::find(name) {
+                None => format!("Unknown topic config name: {name}"),
+                Some(setting) => match Value::parse(setting.kind, setting.check, text) {
+                    Ok(_) => return None,
+                    Err(problem) => {
+                        format!("Invalid value {text} for configuration {name}: {problem}")
+                    }
+                },
+            };
+            Some(TopicFault {
+                name: name.clone(),
+                message,
+            })
+        })
+        .collect();
+    let layers = Layers {
+        overrides,
+        entries: &broker.entries,
+    };
+    let (min, max) = (
+        layers.long("min.compaction.lag.ms"),
+        layers.long("max.compaction.lag.ms"),
+    );
+    if min > max {
+        let message = format!(
+            "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
+        );
+        faults.push(TopicFault {
+            name: "min.compaction.lag.ms".to_owned(),
+            message,
+        });
+    }
+    faults
+}
+
+/// Names of the configs that are shown.
+pub fn topic_config_names() -> impl Iterator<Item = &'static str> {
+    topic_settings()
+        .iter()
+        .filter(|setting| !setting.hidden)
+        .map(|setting| setting.name)
+}
+
+/// Whether APPEND and SUBTRACT apply to the config; `None` when there is none of this name.
+pub fn is_list_config(name: &str) -> Option<bool> {
+    topic_table::find(name).map(|setting| setting.kind == Kind::List)
+}
+
+/// A topic's configs as DescribeConfigs shows them, with all synonyms (KIP-226's order: topic,
+/// static broker, default).
+pub fn describe_topic(
+    overrides: &BTreeMap<String, String>,
+    broker: &BrokerConfig,
+) -> Vec<ConfigEntry> {
+    topic_settings()
+        .iter()
+        .filter(|setting| !setting.hidden || overrides.contains_key(setting.name))
+        .map(|setting| describe_one(setting, overrides, &broker.entries))
+        .collect()
+}
+
+fn describe_one(
+    setting: &'static TopicSetting,
+    overrides: &BTreeMap<String, String>,
+    entries: &ConfigEntries,
+) -> ConfigEntry {
+    let layers = Layers { overrides, entries };
+    let mut synonyms = Vec::new();
+    if let Some(text) = overrides.get(setting.name) {
+        synonyms.push(ConfigSynonym {
+            name: setting.name.to_owned(),
+            value: Some(text.clone()),
+            source: ConfigSource::DynamicTopic,
+        });
+    }
+    synonyms.extend(broker_synonyms(setting, entries));
+    ConfigEntry {
+        name: setting.name,
+        value: layers.find(setting.name).map(|value| value.text()),
+        source: synonyms
+            .first()
+            .map_or(ConfigSource::Default, |first| first.source),
+        read_only: false,
+        sensitive: false,
+        synonyms,
+        kind: setting.kind,
+        doc: setting.doc,
+    }
+}
+
+/// As Kafka lists them: for each broker setting in turn what the operator set, then its default. A
+/// setting that Chronik does not have is listed by Kafka's name with the topic config's default.
+fn broker_synonyms(setting: &TopicSetting, entries: &ConfigEntries) -> Vec<ConfigSynonym> {
+    let mut synonyms = Vec::new();
+    for synonym in setting.synonyms {
+        if let Some(row) = table::find(synonym.name) {
+            synonyms.extend(entries.synonyms(row));
+        }
+    }
+    if synonyms.is_empty()
+        && let (Some(last), Some(default)) = (setting.synonyms.last(), setting.default)
+    {
+        synonyms.push(ConfigSynonym {
+            name: last.name.to_owned(),
+            value: Some(default.to_owned()),
+            source: ConfigSource::Default,
+        });
+    }
+    synonyms
+}
