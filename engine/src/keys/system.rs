@@ -1,0 +1,51 @@
+//! Facts about the data directory as a whole.
+
+use bytes::Bytes;
+
+use super::KeyBuilder;
+
+const SYSTEM: u8 = 0x00;
+
+/// The layout this binary writes. A directory with a higher one is refused, a lower one is migrated or read as is.
+pub const FORMAT_VERSION: u64 = 1;
+
+/// Whose value is [`FORMAT_VERSION`] as decimal text.
+pub fn format_version() -> Bytes {
+    named("format")
+}
+
+/// Whose value is the cluster id: 22 characters of URL-safe base64, as Kafka prints one.
+pub fn cluster_id() -> Bytes {
+    named("cluster")
+}
+
+/// There after a graceful stop, and only then.
+pub fn clean_stop() -> Bytes {
+    named("clean")
+}
+
+/// Whose value is the next partition id to hand out, decimal text.
+pub fn next_partition_id() -> Bytes {
+    named("next-partition")
+}
+
+/// Whose value is the first producer id not yet reserved, decimal text.
+pub fn next_producer_id() -> Bytes {
+    named("next-producer")
+}
+
+fn named(name: &str) -> Bytes {
+    KeyBuilder::new(1 + name.len()).u8(SYSTEM).bytes(name.as_bytes()).build()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn golden_keys() {
+        assert_eq!(&super::format_version()[..], b"\0format");
+        assert_eq!(&super::cluster_id()[..], b"\0cluster");
+        assert_eq!(&super::clean_stop()[..], b"\0clean");
+        assert_eq!(&super::next_partition_id()[..], b"\0next-partition");
+        assert_eq!(&super::next_producer_id()[..], b"\0next-producer");
+    }
+}

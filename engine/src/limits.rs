@@ -1,0 +1,19 @@
+//! The engine's fixed bounds, each with its unit.
+
+/// Batches whose metadata is kept per producer and partition to recognise retries (Kafka's
+/// `ProducerStateEntry.NUM_BATCHES_TO_RETAIN`).
+pub const PRODUCER_BATCHES_KEPT: usize = 5;
+
+/// Bytes one store scan brings up while searching a timestamp.
+pub const TIMESTAMP_SCAN_BYTES: usize = 1 << 20;
+
+/// Bytes a batch may have once decompressed, when the engine looks inside it for a timestamp.
+pub const DECOMPRESSED_BYTES_MAX: usize = 1 << 30;
+
+/// Producer ids reserved by one durable write.
+pub const PRODUCER_ID_BLOCK: i64 = 1000;
+
+/// Partitions one topic may have.
+pub const PARTITIONS_PER_TOPIC_MAX: usize = 100_000;
+
+const _: () = assert!(PRODUCER_BATCHES_KEPT > 0 && PRODUCER_ID_BLOCK > 0);

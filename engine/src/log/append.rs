@@ -1,0 +1,187 @@
+//! Append: check the producer's sequence, assign offsets, hand one atomic batch to the store. Synchronous and ordered;
+//! what is slow is behind the returned ticket.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chronik_protocol::batch::{TimestampType, ValidBatch, prefix};
+
+use super::ring::RingEntry;
+use super::{LogConfig, LogState, PartitionLog, Segment, Status};
+use crate::error::AppendError;
+use crate::keys::log::TailValue;
+use crate::keys::{self, PartitionId};
+use crate::producer::{self, Verdict};
+use crate::store::{Keyspace, Ticket, Value, WriteBatch};
+
+/// Bytes at the head of a batch that its CRC does not cover and the log fills in: base offset, length, leader epoch.
+const PREFIX_BYTES: usize = 16;
+
+/// A batch that was accepted; acknowledged once `ticket` resolves.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// Offset of the last record.
+    pub last_offset: i64,
+    /// When it was appended, ms, if the log stamps records itself; else -1.
+    pub log_append_time_ms: i64,
+    /// The log's first offset at that moment.
+    pub log_start_offset: i64,
+    /// The batch was in the log already; the offsets are those it got the first time.
+    pub duplicate: bool,
+    /// Resolves when the records are durable.
+    pub ticket: Ticket,
+}
+
+impl PartitionLog {
+    /// Appends one batch. Offsets are used up only when this succeeds.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; nothing was written.
+    pub fn append(self: &Arc<Self>, batch: &ValidBatch, now_ms: i64) -> Result<Appended, AppendError> {
+        let config = self.config();
+        let mut state = self.state.lock();
+        match state.status {
+            Status::Online => {}
+            Status::Offline => return Err(AppendError::Offline),
+            Status::Deleted => return Err(AppendError::Deleted),
+        }
+        let header = &batch.header;
+        let append_ms = match header.timestamp_type() {
+            TimestampType::LogAppendTime => header.max_timestamp,
+            TimestampType::CreateTime => -1,
+        };
+        if header.producer_id >= 0
+            && let Verdict::Duplicate(first) = producer::check(state.producers.get(&header.producer_id), header)?
+        {
+            return Ok(Appended {
+                base_offset: first.base_offset,
+                last_offset: first.last_offset,
+                log_append_time_ms: first.append_ms,
+                log_start_offset: state.log_start_offset,
+                duplicate: true,
+                // The first copy may not be durable yet; the newest commit covers it.
+                ticket: state.last_ticket.clone(),
+            });
+        }
+
+        let base_offset = state.next_offset;
+        let last_offset = base_offset
+            .checked_add(i64::from(header.last_offset_delta))
+            .filter(|last| *last < i64::MAX)
+            .ok_or(AppendError::OffsetsExhausted)?;
+        let next_offset = last_offset + 1;
+        let bytes = batch.bytes.len() as u64;
+        let mut write = WriteBatch::new();
+
+        if state.active.must_roll(bytes, header.max_timestamp, now_ms, &config) {
+            seal_active(self.id, &mut state, &mut write);
+        }
+        index_time(self.id, &mut state.active, &mut write, base_offset, header.max_timestamp, bytes, &config);
+        state.active.push(next_offset, bytes, header.max_timestamp, now_ms);
+        state.next_offset = next_offset;
+        write.put(Keyspace::Index, keys::log::tail_key(self.id), tail_value(&state));
+
+        if header.producer_id >= 0 {
+            let next = producer::advance(
+                state.producers.get(&header.producer_id),
+                header,
+                base_offset,
+                append_ms,
+                now_ms,
+            );
+            let value = prost::Message::encode_to_vec(&next.to_value());
+            write.put(Keyspace::Index, keys::producer::key(self.id, header.producer_id), value);
+            state.producers.insert(header.producer_id, next);
+        }
+
+        let head = Bytes::copy_from_slice(&prefix(base_offset, header.batch_length, state.leader_epoch()));
+        let body = batch.bytes.slice(PREFIX_BYTES..);
+        write.put(
+            Keyspace::Batches,
+            keys::batch::key(self.id, last_offset),
+            Value { head: head.clone(), body: body.clone() },
+        );
+        write.observe(self.clone(), next_offset as u64);
+        // Still under the lock: the store's order must be the order of offsets.
+        let ticket = self.store.commit(write, config.durability);
+        state.last_ticket = ticket.clone();
+        let ring_cost = state.ring.push(RingEntry { base_offset, last_offset, head, body });
+        let log_start_offset = state.log_start_offset;
+        drop(state);
+        self.budget.added(self, ring_cost);
+        Ok(Appended {
+            base_offset,
+            last_offset,
+            log_append_time_ms: append_ms,
+            log_start_offset,
+            duplicate: false,
+            ticket,
+        })
+    }
+}
+
+/// Seals the active segment and begins an empty one behind it. `write` must also carry the new tail.
+pub(super) fn seal_active(id: PartitionId, state: &mut LogState, write: &mut WriteBatch) {
+    let active = &mut state.active;
+    if active.max_timestamp > active.time_indexed_max {
+        // The last entry of a sealed segment's index bears the segment's maximum, so a lookup always ends in it.
+        put_time_entry(id, active, write, active.max_timestamp, active.next_offset);
+    }
+    write.put(
+        Keyspace::Index,
+        keys::log::segment_key(id, active.base_offset),
+        prost::Message::encode_to_vec(&active.to_value()),
+    );
+    let next = Segment::empty(active.next_offset);
+    let sealed = std::mem::replace(active, next);
+    state.sealed.push_back(sealed);
+}
+
+/// Adds the batch about to be pushed to the time index, if it raises the maximum and the last entry is far enough.
+fn index_time(
+    id: PartitionId,
+    active: &mut Segment,
+    write: &mut WriteBatch,
+    base_offset: i64,
+    max_timestamp: i64,
+    bytes: u64,
+    config: &LogConfig,
+) {
+    active.time_pending_bytes += bytes;
+    if active.time_pending_bytes < config.index_interval_bytes {
+        return;
+    }
+    // Indexes what came before this batch: the entry says where the first batch that raised the maximum may be.
+    let before = active.max_timestamp;
+    if !active.is_empty() && before > active.time_indexed_max {
+        put_time_entry(id, active, write, before, base_offset);
+    } else if max_timestamp > before {
+        // Nothing new before this batch: whatever it raises begins here.
+        active.time_indexed_to = base_offset;
+        active.time_pending_bytes = bytes;
+    }
+}
+
+fn put_time_entry(id: PartitionId, active: &mut Segment, write: &mut WriteBatch, timestamp: i64, indexed_to: i64) {
+    write.put(
+        Keyspace::Index,
+        keys::log::time_key(id, active.base_offset, timestamp),
+        keys::log::time_value(active.time_indexed_to),
+    );
+    active.time_indexed_max = timestamp;
+    active.time_indexed_to = indexed_to;
+    active.time_pending_bytes = 0;
+}
+
+/// The stored form of where the log ends.
+pub(super) fn tail_value(state: &LogState) -> Vec<u8> {
+    prost::Message::encode_to_vec(&TailValue {
+        next_offset: state.next_offset,
+        active: Some(state.active.to_value()),
+        active_base: state.active.base_offset,
+        time_indexed_to: state.active.time_indexed_to,
+        time_indexed_max: state.active.time_indexed_max,
+    })
+}

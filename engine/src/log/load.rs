@@ -1,0 +1,101 @@
+//! Logs as they were at the last durable moment: four scans over small values, whatever the data's size.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::Segment;
+use crate::keys::log::{EpochValue, LogValue, TailValue};
+use crate::keys::producer::ProducerValue;
+use crate::keys::{self, PartitionId, decode};
+use crate::producer::ProducerState;
+use crate::store::{Keyspace, Store, StoreError, scan_all};
+
+/// What [`super::PartitionLog`] is made from.
+#[derive(Debug)]
+pub(crate) struct LoadedLog {
+    pub(super) log_start_offset: i64,
+    pub(super) next_offset: i64,
+    pub(super) epochs: Vec<EpochValue>,
+    pub(super) sealed: VecDeque<Segment>,
+    pub(super) active: Segment,
+    pub(super) producers: HashMap<i64, ProducerState>,
+}
+
+impl Default for LoadedLog {
+    /// A log that was never written.
+    fn default() -> Self {
+        Self {
+            log_start_offset: 0,
+            next_offset: 0,
+            epochs: vec![EpochValue { epoch: 0, start_offset: 0 }],
+            sealed: VecDeque::new(),
+            active: Segment::empty(0),
+            producers: HashMap::new(),
+        }
+    }
+}
+
+impl LoadedLog {
+    /// Opens a new leader epoch: what an unclean stop of a log that does not fsync calls for.
+    pub(crate) fn raise_epoch(&mut self) -> LogValue {
+        let epoch = self.epochs.last().map_or(0, |entry| entry.epoch) + 1;
+        self.epochs.push(EpochValue { epoch, start_offset: self.next_offset });
+        LogValue { log_start_offset: self.log_start_offset, epochs: self.epochs.clone() }
+    }
+}
+
+/// Every log of a store, by partition. A partition without an entry was never written.
+pub(crate) async fn load_all(store: &dyn Store) -> Result<HashMap<PartitionId, LoadedLog>, StoreError> {
+    let mut logs: HashMap<PartitionId, LoadedLog> = HashMap::new();
+    for (key, value) in scan_all(store, Keyspace::Index, keys::log::all_logs()).await? {
+        let value: LogValue = decode(&value, "log")?;
+        let log = logs.entry(keys::log::parse_partition(&key)?).or_default();
+        log.log_start_offset = value.log_start_offset;
+        if !value.epochs.is_empty() {
+            log.epochs = value.epochs;
+        }
+    }
+    for (key, value) in scan_all(store, Keyspace::Index, keys::log::all_segments()).await? {
+        let (partition, base_offset) = keys::log::parse_segment(&key)?;
+        let segment = Segment::from_value(base_offset, decode(&value, "segment")?);
+        logs.entry(partition).or_default().sealed.push_back(segment);
+    }
+    for (key, value) in scan_all(store, Keyspace::Index, keys::log::all_tails()).await? {
+        let value: TailValue = decode(&value, "log tail")?;
+        let log = logs.entry(keys::log::parse_partition(&key)?).or_default();
+        log.next_offset = value.next_offset;
+        log.active = Segment::from_value(value.active_base, value.active.unwrap_or_default());
+        log.active.time_indexed_to = value.time_indexed_to;
+        log.active.time_indexed_max = value.time_indexed_max;
+    }
+    for (key, value) in scan_all(store, Keyspace::Index, keys::producer::all()).await? {
+        let (partition, producer_id) = keys::producer::parse(&key)?;
+        let state = ProducerState::from_value(decode::<ProducerValue>(&value, "producer")?);
+        logs.entry(partition).or_default().producers.insert(producer_id, state);
+    }
+    for (partition, log) in &logs {
+        log.check().map_err(|reason| {
+            StoreError::Corrupt(format!("partition {}: {reason}", partition.0).into())
+        })?;
+    }
+    Ok(logs)
+}
+
+impl LoadedLog {
+    /// What must hold between the parts; they were written in one batch.
+    fn check(&self) -> Result<(), &'static str> {
+        if self.active.next_offset != self.next_offset {
+            return Err("the active segment does not end where the log ends");
+        }
+        if self.log_start_offset > self.next_offset {
+            return Err("the log starts behind its end");
+        }
+        let mut expected = self.sealed.front().map_or(self.active.base_offset, |first| first.base_offset);
+        for segment in self.sealed.iter().chain([&self.active]) {
+            if segment.base_offset != expected {
+                return Err("there is a gap between two segments");
+            }
+            expected = segment.next_offset;
+        }
+        Ok(())
+    }
+}

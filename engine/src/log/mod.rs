@@ -1,0 +1,274 @@
+//! One partition's log: an ordered run of record batches with its offsets, segments, producers and newest batches in
+//! memory.
+//!
+//! Invariants: offsets are assigned under one lock and handed to the store in the same order; `high_watermark` moves
+//! only from the store's commit observer; nothing at or above it is ever shown; `log_start_offset` never moves back.
+//!
+//! What it refuses: to validate records (the caller brings a [`ValidBatch`](chronik_protocol::batch::ValidBatch)), to
+//! read a clock, and to know who is asking.
+
+mod append;
+mod config;
+mod load;
+mod read;
+mod retention;
+mod ring;
+mod segment;
+mod timestamp;
+mod wait;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+pub use append::Appended;
+pub use config::LogConfig;
+pub(crate) use load::{LoadedLog, load_all};
+pub use read::LogRead;
+pub use ring::RingBudget;
+pub use segment::Segment;
+pub use timestamp::TimestampOffset;
+pub use wait::Waiter;
+
+use crate::error::ReadError;
+use crate::keys::PartitionId;
+use crate::keys::log::EpochValue;
+use crate::producer::ProducerState;
+use crate::store::{CommitObserver, Store, Ticket};
+use ring::Ring;
+use wait::WaiterList;
+
+/// See the module.
+pub struct PartitionLog {
+    id: PartitionId,
+    store: Arc<dyn Store>,
+    budget: Arc<RingBudget>,
+    config: RwLock<Arc<LogConfig>>,
+    /// First offset that is not durable; written by the commit observer alone.
+    high_watermark: AtomicI64,
+    waiters: WaiterList,
+    state: Mutex<LogState>,
+}
+
+/// What the lock protects.
+struct LogState {
+    status: Status,
+    log_start_offset: i64,
+    next_offset: i64,
+    /// Leader epochs and where each began; never empty.
+    epochs: Vec<EpochValue>,
+    /// Sealed segments, oldest first.
+    sealed: VecDeque<Segment>,
+    active: Segment,
+    producers: HashMap<i64, ProducerState>,
+    ring: Ring,
+    /// The newest commit; whatever depends on state seen under the lock waits for it.
+    last_ticket: Ticket,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    Online,
+    /// A read met corrupt data; only a restart brings the partition back.
+    Offline,
+    Deleted,
+}
+
+/// Offsets of one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offsets {
+    /// First offset there is.
+    pub log_start_offset: i64,
+    /// First offset that is not durable, and so not shown.
+    pub high_watermark: i64,
+    /// First offset that a reader of committed data may not see; equals the high watermark while no transaction is
+    /// open.
+    pub last_stable_offset: i64,
+    /// First offset not yet assigned.
+    pub next_offset: i64,
+}
+
+impl PartitionLog {
+    pub(crate) fn new(
+        id: PartitionId,
+        store: Arc<dyn Store>,
+        budget: Arc<RingBudget>,
+        config: Arc<LogConfig>,
+        loaded: LoadedLog,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            store,
+            budget,
+            config: RwLock::new(config),
+            high_watermark: AtomicI64::new(loaded.next_offset),
+            waiters: WaiterList::default(),
+            state: Mutex::new(LogState {
+                status: Status::Online,
+                log_start_offset: loaded.log_start_offset,
+                next_offset: loaded.next_offset,
+                epochs: loaded.epochs,
+                sealed: loaded.sealed,
+                active: loaded.active,
+                producers: loaded.producers,
+                ring: Ring::default(),
+                last_ticket: Ticket::resolved(Ok(())),
+            }),
+        })
+    }
+
+    /// The partition's id.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> Arc<LogConfig> {
+        self.config.read().clone()
+    }
+
+    /// Puts other settings in force; appends and retention see them at once.
+    pub fn set_config(&self, config: Arc<LogConfig>) {
+        *self.config.write() = config;
+    }
+
+    /// The epoch that new batches are stamped with.
+    pub fn leader_epoch(&self) -> i32 {
+        self.state.lock().leader_epoch()
+    }
+
+    /// First offset that is not durable.
+    pub fn high_watermark(&self) -> i64 {
+        self.high_watermark.load(Ordering::Acquire)
+    }
+
+    /// The log's offsets.
+    pub fn offsets(&self) -> Offsets {
+        self.offsets_of(&self.state.lock())
+    }
+
+    fn offsets_of(&self, state: &LogState) -> Offsets {
+        let high_watermark = self.high_watermark();
+        Offsets {
+            log_start_offset: state.log_start_offset,
+            high_watermark,
+            last_stable_offset: high_watermark,
+            next_offset: state.next_offset,
+        }
+    }
+
+    /// Bytes of the batches that the log holds, by its segments.
+    pub fn size_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        state.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + state.active.bytes
+    }
+
+    /// The segments, oldest first; the last one is active.
+    pub fn segments(&self) -> Vec<Segment> {
+        let state = self.state.lock();
+        state.sealed.iter().copied().chain([state.active]).collect()
+    }
+
+    /// Waits until all that was appended so far is durable.
+    pub fn durable(&self) -> Ticket {
+        self.state.lock().last_ticket.clone()
+    }
+
+    /// What is remembered of each idempotent producer, by producer id.
+    pub fn producers(&self) -> Vec<(i64, ProducerState)> {
+        let state = self.state.lock();
+        let mut producers: Vec<_> = state.producers.iter().map(|(id, state)| (*id, state.clone())).collect();
+        producers.sort_unstable_by_key(|(id, _)| *id);
+        producers
+    }
+
+    /// The largest epoch at or below `epoch`, and the first offset after it; `None` when there is none
+    /// (KIP-101; Kafka's `LeaderEpochFileCache.endOffsetFor`).
+    pub fn end_offset_for_epoch(&self, epoch: i32) -> Option<(i32, i64)> {
+        let state = self.state.lock();
+        let index = state.epochs.iter().rposition(|entry| entry.epoch <= epoch)?;
+        let found = state.epochs.get(index)?;
+        let end = state.epochs.get(index + 1).map_or(self.high_watermark(), |next| next.start_offset);
+        // An epoch nobody has written in yet, above the newest, is unknown.
+        if epoch > state.leader_epoch() { None } else { Some((found.epoch, end)) }
+    }
+
+    /// The epoch that `offset` was written in.
+    pub fn epoch_of_offset(&self, offset: i64) -> i32 {
+        let state = self.state.lock();
+        state
+            .epochs
+            .iter()
+            .rev()
+            .find(|entry| entry.start_offset <= offset)
+            .or(state.epochs.first())
+            .map_or(0, |entry| entry.epoch)
+    }
+
+    /// Has `waiter` woken by the next change that a reader could see. A waiter is forgotten once woken or dropped.
+    pub fn watch(&self, waiter: &Arc<Waiter>) {
+        self.waiters.add(waiter);
+    }
+
+    /// Marks the partition deleted: appends and reads fail, waiters wake.
+    pub(crate) fn mark_deleted(&self) {
+        let mut state = self.state.lock();
+        state.status = Status::Deleted;
+        let freed = state.ring.clear();
+        drop(state);
+        self.budget.forget(freed);
+        self.waiters.wake();
+    }
+
+    fn mark_offline(&self, reason: &dyn std::fmt::Display) {
+        let mut state = self.state.lock();
+        if state.status == Status::Online {
+            tracing::error!(partition = self.id.0, %reason, "partition goes offline: its stored data could not be read");
+            metrics::counter!(crate::metrics::PARTITIONS_OFFLINE).increment(1);
+            state.status = Status::Offline;
+        }
+        drop(state);
+        self.waiters.wake();
+    }
+
+    /// Whether the partition serves.
+    ///
+    /// # Errors
+    /// [`ReadError::Offline`] or [`ReadError::Deleted`].
+    pub fn check_online(&self) -> Result<(), ReadError> {
+        self.state.lock().check_readable()
+    }
+}
+
+impl LogState {
+    fn leader_epoch(&self) -> i32 {
+        self.epochs.last().map_or(0, |entry| entry.epoch)
+    }
+
+    fn check_readable(&self) -> Result<(), ReadError> {
+        match self.status {
+            Status::Online => Ok(()),
+            Status::Offline => Err(ReadError::Offline),
+            Status::Deleted => Err(ReadError::Deleted),
+        }
+    }
+}
+
+impl CommitObserver for PartitionLog {
+    fn committed(&self, next_offset: u64) {
+        let next_offset = next_offset as i64;
+        let before = self.high_watermark.fetch_max(next_offset, Ordering::AcqRel);
+        debug_assert!(before <= next_offset, "commits come in order");
+        self.waiters.wake();
+    }
+}
+
+impl std::fmt::Debug for PartitionLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PartitionLog").field("id", &self.id).field("offsets", &self.offsets()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,181 @@
+//! From a time to an offset: the first *record* at or after it (KIP-79; Kafka's `UnifiedLog.fetchOffsetByTimestamp`).
+//!
+//! Segments are ruled out by their maximum, a place inside one is found by the time index, and from there batches are
+//! looked at one by one; only the batch that holds the answer is decompressed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chronik_protocol::batch::{BatchView, TimestampType};
+
+use super::{PartitionLog, Segment};
+use crate::error::ReadError;
+use crate::keys;
+use crate::limits::{DECOMPRESSED_BYTES_MAX, TIMESTAMP_SCAN_BYTES};
+use crate::store::{Keyspace, ScanLimit, StoreError};
+
+/// A record found by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimestampOffset {
+    /// The record's offset.
+    pub offset: i64,
+    /// Its timestamp, ms.
+    pub timestamp_ms: i64,
+    /// The leader epoch of its batch.
+    pub leader_epoch: i32,
+}
+
+impl PartitionLog {
+    /// The first durable record whose timestamp is at least `timestamp_ms`.
+    ///
+    /// # Errors
+    /// Failures of the partition or the store.
+    pub async fn offset_for_timestamp(
+        self: &Arc<Self>,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        self.search(|segment| segment.max_timestamp >= timestamp_ms, timestamp_ms).await
+    }
+
+    /// The first durable record that bears the log's largest timestamp (KIP-734).
+    ///
+    /// # Errors
+    /// Failures of the partition or the store.
+    pub async fn offset_of_max_timestamp(self: &Arc<Self>) -> Result<Option<TimestampOffset>, ReadError> {
+        let largest = self.segments().iter().map(|segment| segment.max_timestamp).max().unwrap_or(-1);
+        if largest < 0 {
+            return Ok(None);
+        }
+        let found = self.search(|segment| segment.max_timestamp == largest, largest).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // The largest is not durable yet, or was deleted: what is there must be looked through.
+        self.search_everything().await
+    }
+
+    async fn search(
+        self: &Arc<Self>,
+        may_hold: impl Fn(&Segment) -> bool,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        self.check_online()?;
+        for segment in self.segments().iter().filter(|segment| may_hold(segment)) {
+            let from = self.place_in(segment, timestamp_ms).await?;
+            if let Some(found) = self.scan_from(from, segment.next_offset, timestamp_ms).await? {
+                return Ok(Some(found));
+            }
+            // The segment's maximum was deleted (DeleteRecords cut into it), or is not durable yet.
+        }
+        Ok(None)
+    }
+
+    /// Where in `segment` the first batch that reaches `timestamp_ms` may be.
+    async fn place_in(&self, segment: &Segment, timestamp_ms: i64) -> Result<i64, ReadError> {
+        let range = keys::log::time_range(self.id, segment.base_offset, timestamp_ms);
+        let chunk = self
+            .store
+            .scan(Keyspace::Index, range, ScanLimit::entries(1))
+            .await
+            .map_err(|error| self.read_failed(error))?;
+        match chunk.entries.first() {
+            Some((_, value)) => keys::log::parse_time_value(value).map_err(|error| self.read_failed(error)),
+            None => Ok(segment.time_indexed_to),
+        }
+    }
+
+    /// Looks at batches from the one that holds `from`, up to `to` or the high watermark.
+    async fn scan_from(&self, from: i64, to: i64, timestamp_ms: i64) -> Result<Option<TimestampOffset>, ReadError> {
+        let mut next = from;
+        loop {
+            let start = self.offsets().log_start_offset;
+            let end = to.min(self.high_watermark());
+            next = next.max(start);
+            if next >= end {
+                return Ok(None);
+            }
+            let batches = self.scan_batches(next, end).await?;
+            if batches.is_empty() {
+                return Ok(None);
+            }
+            for batch in batches {
+                let view = self.view(&batch)?;
+                let header = *view.header();
+                next = header.last_offset() + 1;
+                if header.max_timestamp < timestamp_ms {
+                    continue;
+                }
+                let floor = self.offsets().log_start_offset.max(start);
+                if let Some(found) = self.first_record(&view, timestamp_ms, floor)? {
+                    return Ok(Some(found));
+                }
+            }
+        }
+    }
+
+    async fn search_everything(&self) -> Result<Option<TimestampOffset>, ReadError> {
+        let mut best: Option<TimestampOffset> = None;
+        let mut next = self.offsets().log_start_offset;
+        while next < self.high_watermark() {
+            let batches = self.scan_batches(next, self.high_watermark()).await?;
+            if batches.is_empty() {
+                break;
+            }
+            for batch in batches {
+                let view = self.view(&batch)?;
+                next = view.header().last_offset() + 1;
+                let largest = view.header().max_timestamp;
+                if best.is_some_and(|best| best.timestamp_ms >= largest) {
+                    continue;
+                }
+                let floor = self.offsets().log_start_offset;
+                best = self.first_record(&view, largest, floor)?.or(best);
+            }
+        }
+        Ok(best)
+    }
+
+    async fn scan_batches(&self, from: i64, to: i64) -> Result<Vec<Bytes>, ReadError> {
+        let range = keys::batch::range(self.id, from, to);
+        let chunk = self
+            .store
+            .scan(Keyspace::Batches, range, ScanLimit::bytes(TIMESTAMP_SCAN_BYTES))
+            .await
+            .map_err(|error| self.read_failed(error))?;
+        Ok(chunk.entries.into_iter().map(|(_, batch)| batch).collect())
+    }
+
+    fn view<'a>(&self, batch: &'a Bytes) -> Result<BatchView<'a>, ReadError> {
+        BatchView::new(batch).map_err(|error| self.corrupt_batch(&error))
+    }
+
+    /// The first record of a batch at or after a time, and not before `floor`.
+    fn first_record(
+        &self,
+        view: &BatchView<'_>,
+        timestamp_ms: i64,
+        floor: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let header = view.header();
+        let found = |offset, timestamp_ms| {
+            Some(TimestampOffset { offset, timestamp_ms, leader_epoch: header.partition_leader_epoch })
+        };
+        if header.timestamp_type() == TimestampType::LogAppendTime {
+            // Every record bears the batch's time.
+            return Ok(found(header.base_offset.max(floor), header.max_timestamp));
+        }
+        let mut records = view.records(DECOMPRESSED_BYTES_MAX).map_err(|error| self.corrupt_batch(&error))?;
+        while let Some(record) = records.next_record().map_err(|error| self.corrupt_batch(&error))? {
+            let offset = header.base_offset + i64::from(record.offset_delta);
+            let record_ms = header.base_timestamp + record.timestamp_delta;
+            if record_ms >= timestamp_ms && offset >= floor {
+                return Ok(found(offset, record_ms));
+            }
+        }
+        Ok(None)
+    }
+
+    fn corrupt_batch(&self, error: &dyn std::fmt::Display) -> ReadError {
+        self.read_failed(StoreError::Corrupt(format!("a stored batch cannot be read: {error}").into()))
+    }
+}

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Runs the suites one after another, each with a time budget, and prints a table at the end.
+# usage: test.sh short|full|soak [suite …]
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+form=${1:-short}
+shift || true
+only=("$@")
+export CHRONIK_TEST_FORM=$form
+export CHRONIK_TEST_SEED=${CHRONIK_TEST_SEED:-20261122}
+target=${CARGO_TARGET_DIR:?run this through make}
+failed=0
+table=()
+
+# suite NAME BUDGET_SECONDS COMMAND… — the budget is that of the short form; the long forms are not cut off.
+suite() {
+  local name=$1 budget=$2
+  shift 2
+  if [ ${#only[@]} -gt 0 ] && [[ ! " ${only[*]} " == *" $name "* ]]; then return; fi
+  printf '\n== %s (budget %ss)\n' "$name" "$budget"
+  local begin=$SECONDS status=0
+  if [ "$form" = short ]; then timeout --foreground -k 10 $((budget * 3)) "$@" || status=$?; else "$@" || status=$?; fi
+  local took=$((SECONDS - begin)) verdict=ok
+  if [ $status -ne 0 ]; then
+    verdict="FAILED ($status)"
+    failed=1
+  elif [ "$form" = short ] && [ $took -gt "$budget" ]; then
+    verdict="ok, over budget"
+  fi
+  table+=("$(printf '%-12s %6ss of %5ss  %s' "$name" "$took" "$budget" "$verdict")")
+}
+
+echo "seed $CHRONIK_TEST_SEED, form $form"
+suite build 300 cargo build --release --workspace --all-targets
+suite unit 240 cargo test --release --workspace --lib --bins
+suite doc 60 cargo test --release --workspace --doc
+suite fuzz 60 cargo test --release -p chronik-protocol --tests
+suite store 120 cargo test --release -p chronik-engine --tests --features testing
+suite broker 300 cargo test --release -p chronik-tests --tests
+suite clients 400 tests/clients/with-broker.sh "$target/release/chronik-server" "$form"
+
+printf '\n%s\n' "${table[@]}"
+[ $failed -eq 0 ] && echo "test: ok" || echo "test: FAILED"
+exit $failed

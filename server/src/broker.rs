@@ -1,0 +1,38 @@
+//! What every request handler shares: the engine, the coordinator, the configuration, the clock.
+
+use std::sync::Arc;
+
+use chronik_engine::Engine;
+
+use crate::config::BrokerConfig;
+use crate::coordinator::GroupCoordinator;
+use crate::handlers::fetch::FetchSessions;
+use crate::metrics::BrokerMetrics;
+use crate::runtime::Clock;
+
+/// One running broker.
+pub struct Broker {
+    /// Logs and topics.
+    pub engine: Arc<Engine>,
+    /// What the operator asked for.
+    pub config: Arc<BrokerConfig>,
+    /// Consumer groups.
+    pub groups: GroupCoordinator,
+    /// Incremental fetch sessions (KIP-227).
+    pub fetch_sessions: FetchSessions,
+    /// Figures of the hot path, resolved once.
+    pub metrics: BrokerMetrics,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// A listener as clients see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenerInfo {
+    /// Its name, `PLAINTEXT` by default.
+    pub name: String,
+    /// The host that clients are told.
+    pub advertised_host: String,
+    /// The port that clients are told.
+    pub advertised_port: u16,
+}

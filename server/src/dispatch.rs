@@ -1,0 +1,262 @@
+//! The API table: one line per Kafka API that this broker serves. Dispatch, ApiVersions, metric labels and the
+//! documentation are all made from it; what is not in it is not advertised and closes the connection.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chronik_protocol::codec::{self, CodecError, StrBytes, messages};
+use chronik_protocol::frame::{FrameError, RequestPreamble};
+
+use crate::broker::{Broker, ListenerInfo};
+use crate::handlers;
+use crate::net::Reply;
+
+const API_VERSIONS: i16 = 18;
+
+/// Who asks, and how.
+#[derive(Clone)]
+pub struct RequestContext {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// The listener that the connection came in by; answers that name the broker use its advertised address.
+    pub listener: Arc<ListenerInfo>,
+    /// The peer.
+    pub client_addr: SocketAddr,
+    /// What the client calls itself.
+    pub client_id: Option<StrBytes>,
+    /// Version of the request, within the table's range.
+    pub api_version: i16,
+    /// Matches the answer to the request.
+    pub correlation_id: i32,
+    /// When the frame was complete.
+    pub received: std::time::Instant,
+}
+
+impl RequestContext {
+    /// What the client calls itself; empty when it does not say.
+    pub fn client_id(&self) -> &str {
+        self.client_id.as_deref().unwrap_or("")
+    }
+}
+
+/// The rest of a request's work. The first part, up to where order matters, has been done when this is returned.
+pub type ReplyFuture = Pin<Box<dyn Future<Output = Result<Reply, RequestError>> + Send>>;
+
+/// Why a request gets no answer but a closed connection, as in Kafka's `SocketServer`.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The body does not follow the schema.
+    #[error("the request body cannot be decoded: {0}")]
+    Decode(CodecError),
+    /// Our answer cannot be written in the version asked; a bug here.
+    #[error("the response cannot be encoded: {0}")]
+    Encode(CodecError),
+    /// The frame is too short for a header.
+    #[error("the request header cannot be read: {0}")]
+    Frame(FrameError),
+    /// Not in the table.
+    #[error("api key {0} is not served")]
+    UnknownApi(i16),
+    /// Outside the table's range.
+    #[error("{api} version {version} is not served")]
+    UnsupportedVersion {
+        /// Which.
+        api: &'static str,
+        /// The version asked.
+        version: i16,
+    },
+    /// A Produce with `acks=0` failed; the client can learn it in no other way.
+    #[error("an unacknowledged produce failed with error code {0}")]
+    UnacknowledgedProduce(i16),
+}
+
+/// One served API.
+pub struct Api {
+    /// Kafka's number.
+    pub key: i16,
+    /// Kafka's name.
+    pub name: &'static str,
+    /// Lowest version served.
+    pub min_version: i16,
+    /// Highest version served.
+    pub max_version: i16,
+    /// Whether a request may start before the answer to the one before it was written. True for Produce alone, whose
+    /// waiting is all behind its append.
+    pub pipelined: bool,
+    /// Starts the work.
+    pub start: fn(RequestContext, Bytes) -> ReplyFuture,
+}
+
+/// A table line: `api!(key, Name, min..=max, handler)` decodes `NameRequest`, awaits `handler(&ctx, request)` and
+/// encodes its response. A function cannot do this: the handler's future borrows the context and must be `Send`.
+macro_rules! api {
+    ($key:literal, $name:ident, $request:ident, $min:literal..=$max:literal, $handler:path) => {
+        Api {
+            key: $key,
+            name: stringify!($name),
+            min_version: $min,
+            max_version: $max,
+            pipelined: false,
+            start: |ctx, body| {
+                Box::pin(async move {
+                    let request = codec::decode_body::<messages::$request>(body, ctx.api_version)
+                        .map_err(RequestError::Decode)?;
+                    let response = $handler(&ctx, request).await;
+                    let frame = codec::encode_response(ctx.correlation_id, &response, ctx.api_version)
+                        .map_err(RequestError::Encode)?;
+                    Ok(Reply::frame(frame))
+                })
+            },
+        }
+    };
+}
+
+/// Every API served, by key. Version ranges are those of Kafka 4.3.
+pub static APIS: &[Api] = &[
+    Api {
+        key: 0,
+        name: "Produce",
+        min_version: 3,
+        max_version: 13,
+        pipelined: true,
+        start: handlers::produce::start,
+    },
+    Api {
+        key: 1,
+        name: "Fetch",
+        min_version: 4,
+        max_version: 18,
+        pipelined: false,
+        start: handlers::fetch::start,
+    },
+    api!(2, ListOffsets, ListOffsetsRequest, 1..=11, handlers::list_offsets::handle),
+    api!(3, Metadata, MetadataRequest, 0..=13, handlers::metadata::handle),
+    api!(8, OffsetCommit, OffsetCommitRequest, 2..=10, handlers::group_offsets::commit),
+    api!(9, OffsetFetch, OffsetFetchRequest, 1..=10, handlers::group_offsets::fetch),
+    api!(10, FindCoordinator, FindCoordinatorRequest, 0..=6, handlers::groups::find_coordinator),
+    api!(11, JoinGroup, JoinGroupRequest, 0..=9, handlers::groups::join),
+    api!(12, Heartbeat, HeartbeatRequest, 0..=4, handlers::groups::heartbeat),
+    api!(13, LeaveGroup, LeaveGroupRequest, 0..=5, handlers::groups::leave),
+    api!(14, SyncGroup, SyncGroupRequest, 0..=5, handlers::groups::sync),
+    api!(15, DescribeGroups, DescribeGroupsRequest, 0..=6, handlers::groups::describe),
+    api!(16, ListGroups, ListGroupsRequest, 0..=5, handlers::groups::list),
+    api!(18, ApiVersions, ApiVersionsRequest, 0..=4, handlers::api_versions::handle),
+    api!(19, CreateTopics, CreateTopicsRequest, 2..=7, handlers::topics::create),
+    api!(20, DeleteTopics, DeleteTopicsRequest, 1..=6, handlers::topics::delete),
+    api!(21, DeleteRecords, DeleteRecordsRequest, 0..=2, handlers::records::delete),
+    api!(22, InitProducerId, InitProducerIdRequest, 0..=5, handlers::producer_id::handle),
+    api!(23, OffsetForLeaderEpoch, OffsetForLeaderEpochRequest, 2..=4, handlers::list_offsets::for_leader_epoch),
+    api!(32, DescribeConfigs, DescribeConfigsRequest, 1..=4, handlers::configs::describe),
+    api!(33, AlterConfigs, AlterConfigsRequest, 0..=2, handlers::configs::alter),
+    api!(35, DescribeLogDirs, DescribeLogDirsRequest, 1..=5, handlers::cluster::describe_log_dirs),
+    api!(37, CreatePartitions, CreatePartitionsRequest, 0..=3, handlers::topics::create_partitions),
+    api!(42, DeleteGroups, DeleteGroupsRequest, 0..=2, handlers::groups::delete),
+    api!(44, IncrementalAlterConfigs, IncrementalAlterConfigsRequest, 0..=1, handlers::configs::incremental_alter),
+    api!(47, OffsetDelete, OffsetDeleteRequest, 0..=0, handlers::group_offsets::delete),
+    api!(60, DescribeCluster, DescribeClusterRequest, 0..=2, handlers::cluster::describe),
+    api!(61, DescribeProducers, DescribeProducersRequest, 0..=0, handlers::records::describe_producers),
+    api!(74, ListConfigResources, ListConfigResourcesRequest, 0..=1, handlers::configs::list_resources),
+    api!(
+        75,
+        DescribeTopicPartitions,
+        DescribeTopicPartitionsRequest,
+        0..=0,
+        handlers::metadata::describe_topic_partitions
+    ),
+];
+
+/// The table's line for a key.
+pub fn find(key: i16) -> Option<&'static Api> {
+    APIS.binary_search_by_key(&key, |api| api.key).ok().map(|index| &APIS[index])
+}
+
+/// A request that has been found to be well addressed, and has not started.
+pub enum Prepared {
+    /// One of the table.
+    Request {
+        /// Its line.
+        api: &'static Api,
+        /// Who asks.
+        context: RequestContext,
+        /// The body, undecoded.
+        body: Bytes,
+    },
+    /// ApiVersions in a version nobody knows yet: the one case that is answered all the same.
+    UnknownApiVersions {
+        /// Matches the answer to the request.
+        correlation_id: i32,
+    },
+}
+
+impl Prepared {
+    /// See [`Api::pipelined`].
+    pub fn pipelined(&self) -> bool {
+        match self {
+            Prepared::Request { api, .. } => api.pipelined,
+            Prepared::UnknownApiVersions { .. } => false,
+        }
+    }
+
+    /// Does the part whose order matters, and returns the rest.
+    pub fn start(self) -> ReplyFuture {
+        match self {
+            Prepared::Request { api, context, body } => (api.start)(context, body),
+            Prepared::UnknownApiVersions { correlation_id } => {
+                let frame = handlers::api_versions::unsupported(correlation_id);
+                Box::pin(std::future::ready(Ok(Reply::frame(frame))))
+            }
+        }
+    }
+}
+
+/// Reads a frame's header and finds its line.
+///
+/// # Errors
+/// [`RequestError`], for which Kafka closes the connection: an unknown API, a version outside its range, a header
+/// that cannot be decoded.
+pub fn prepare(
+    broker: &Arc<Broker>,
+    listener: &Arc<ListenerInfo>,
+    client_addr: SocketAddr,
+    mut frame: Bytes,
+) -> Result<Prepared, RequestError> {
+    let preamble = RequestPreamble::parse(&frame).map_err(RequestError::Frame)?;
+    let (key, version) = (preamble.api_key, preamble.api_version);
+    let api = find(key).ok_or(RequestError::UnknownApi(key))?;
+    if version < api.min_version || version > api.max_version {
+        if key == API_VERSIONS {
+            return Ok(Prepared::UnknownApiVersions { correlation_id: preamble.correlation_id });
+        }
+        return Err(RequestError::UnsupportedVersion { api: api.name, version });
+    }
+    let header = codec::decode_request_header(&mut frame).map_err(RequestError::Decode)?;
+    broker.metrics.request_received(api.key);
+    let context = RequestContext {
+        broker: broker.clone(),
+        listener: listener.clone(),
+        client_addr,
+        client_id: header.client_id,
+        api_version: version,
+        correlation_id: header.correlation_id,
+        received: std::time::Instant::now(),
+    };
+    Ok(Prepared::Request { api, context, body: frame })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_within_the_codec() {
+        assert!(APIS.is_sorted_by_key(|api| api.key));
+        for api in APIS {
+            assert!(api.min_version <= api.max_version, "{}", api.name);
+            let versions = codec::supported_versions(api.key).expect("the codec knows every API served");
+            assert!(versions.0 <= api.min_version && api.max_version <= versions.1, "{}: {versions:?}", api.name);
+        }
+    }
+}

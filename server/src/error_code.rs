@@ -1,0 +1,133 @@
+//! Kafka's error codes, and the one place where our errors become them.
+//!
+//! No wildcard arms: a new variant does not compile until it is placed here.
+
+use chronik_engine::error::{AppendError, ReadError, TopicError};
+use chronik_engine::store::StoreError;
+use chronik_protocol::batch::ValidateError;
+
+/// The codes this broker answers (Kafka's `Errors`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(i16)]
+#[expect(missing_docs, reason = "the names are Kafka's, and its documentation is theirs")]
+pub enum ErrorCode {
+    UnknownServerError = -1,
+    None = 0,
+    OffsetOutOfRange = 1,
+    CorruptMessage = 2,
+    UnknownTopicOrPartition = 3,
+    LeaderNotAvailable = 5,
+    RequestTimedOut = 7,
+    MessageTooLarge = 10,
+    OffsetMetadataTooLarge = 12,
+    CoordinatorLoadInProgress = 14,
+    CoordinatorNotAvailable = 15,
+    NotCoordinator = 16,
+    InvalidTopicException = 17,
+    RecordListTooLarge = 18,
+    NotEnoughReplicas = 19,
+    InvalidRequiredAcks = 21,
+    IllegalGeneration = 22,
+    InconsistentGroupProtocol = 23,
+    InvalidGroupId = 24,
+    UnknownMemberId = 25,
+    InvalidSessionTimeout = 26,
+    RebalanceInProgress = 27,
+    TopicAuthorizationFailed = 29,
+    InvalidTimestamp = 32,
+    UnsupportedVersion = 35,
+    TopicAlreadyExists = 36,
+    InvalidPartitions = 37,
+    InvalidReplicationFactor = 38,
+    InvalidReplicaAssignment = 39,
+    InvalidConfig = 40,
+    InvalidRequest = 42,
+    PolicyViolation = 44,
+    OutOfOrderSequenceNumber = 45,
+    InvalidProducerEpoch = 47,
+    InvalidTxnState = 48,
+    InvalidProducerIdMapping = 49,
+    InvalidTransactionTimeout = 50,
+    TransactionalIdAuthorizationFailed = 53,
+    SecurityDisabled = 54,
+    KafkaStorageError = 56,
+    FetchSessionIdNotFound = 70,
+    InvalidFetchSessionEpoch = 71,
+    TopicDeletionDisabled = 73,
+    FencedLeaderEpoch = 74,
+    UnknownLeaderEpoch = 75,
+    UnsupportedCompressionType = 76,
+    OffsetNotAvailable = 78,
+    MemberIdRequired = 79,
+    GroupMaxSizeReached = 81,
+    FencedInstanceId = 82,
+    GroupSubscribedToTopic = 86,
+    InvalidRecord = 87,
+    ResourceNotFound = 91,
+    NonEmptyGroup = 68,
+    GroupIdNotFound = 69,
+    UnknownTopicId = 100,
+    InconsistentTopicId = 103,
+    FetchSessionTopicIdError = 106,
+    MismatchedEndpointType = 114,
+    UnsupportedEndpointType = 115,
+}
+
+impl ErrorCode {
+    /// The number on the wire.
+    pub const fn code(self) -> i16 {
+        self as i16
+    }
+}
+
+impl From<ErrorCode> for i16 {
+    fn from(code: ErrorCode) -> i16 {
+        code.code()
+    }
+}
+
+impl From<&AppendError> for ErrorCode {
+    fn from(error: &AppendError) -> Self {
+        match error {
+            AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            AppendError::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            // Retriable; clients refresh metadata and come back.
+            AppendError::DiskFull | AppendError::Offline => ErrorCode::KafkaStorageError,
+            AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
+            AppendError::OffsetsExhausted => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
+impl From<&ReadError> for ErrorCode {
+    fn from(error: &ReadError) -> Self {
+        match error {
+            ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            ReadError::Offline => ErrorCode::KafkaStorageError,
+            ReadError::Deleted => ErrorCode::UnknownTopicOrPartition,
+            ReadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<&StoreError> for ErrorCode {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::WriteFailed(_)
+            | StoreError::ReadFailed(_)
+            | StoreError::Corrupt(_)
+            | StoreError::Closed => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl From<&TopicError> for ErrorCode {
+    fn from(error: &TopicError) -> Self {
+        match error {
+            TopicError::AlreadyExists(_) => ErrorCode::TopicAlreadyExists,
+            TopicError::NotFound(_) => ErrorCode::UnknownTopicOrPartition,
+            TopicError::PartitionsNotMore { .. } | TopicError::PartitionCount(_) => ErrorCode::InvalidPartitions,
+            TopicError::Store(error) => error.into(),
+        }
+    }
+}

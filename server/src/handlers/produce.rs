@@ -1,0 +1,289 @@
+//! Produce (KIP-98 and later; Kafka's `KafkaApis.handleProduceRequest` and `ReplicaManager.appendRecords`).
+//!
+//! The first half runs when the request arrives, in the order of the connection: decode, check, assign offsets, hand
+//! to the store. The second half waits for the disk and answers. `acks=1` and `acks=all` alike wait for the fsync.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chronik_engine::Engine;
+use chronik_engine::error::AppendError;
+use chronik_engine::log::{Appended, LogConfig, PartitionLog};
+use chronik_engine::topic::{Topic, TopicMap};
+use chronik_protocol::batch::{BatchHeader, Compression, ValidateError, ValidateOptions, validate};
+use chronik_protocol::codec::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use chronik_protocol::codec::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
+use chronik_protocol::codec::{self, StrBytes, messages};
+use chronik_protocol::message;
+
+use crate::dispatch::{ReplyFuture, RequestContext, RequestError};
+use crate::error_code::ErrorCode;
+use crate::limits::DECOMPRESSED_BATCH_BYTES_MAX;
+use crate::net::Reply;
+use crate::topic_rules;
+use std::sync::Arc;
+
+/// First version that may carry zstd (KIP-110).
+const FIRST_ZSTD_VERSION: i16 = 7;
+/// First version that names topics by id (KIP-516).
+const FIRST_TOPIC_ID_VERSION: i16 = 13;
+
+/// What became of one partition's records so far.
+enum Outcome {
+    Appended(Appended),
+    Refused(Refusal),
+}
+
+struct Refusal {
+    code: ErrorCode,
+    message: Option<String>,
+    record_errors: Vec<(i32, String)>,
+    log_start_offset: i64,
+}
+
+impl Refusal {
+    fn new(code: ErrorCode, message: impl Into<Option<String>>) -> Self {
+        Self { code, message: message.into(), record_errors: Vec::new(), log_start_offset: -1 }
+    }
+}
+
+struct TopicOutcome {
+    name: StrBytes,
+    topic_id: codec::Uuid,
+    partitions: Vec<(i32, Outcome)>,
+}
+
+/// See [`crate::dispatch::Api::start`].
+pub fn start(ctx: RequestContext, body: Bytes) -> ReplyFuture {
+    let request = match codec::decode_body::<messages::ProduceRequest>(body, ctx.api_version) {
+        Ok(request) => request,
+        Err(error) => return Box::pin(std::future::ready(Err(RequestError::Decode(error)))),
+    };
+    let (acks, timeout_ms) = (request.acks, request.timeout_ms);
+    let topics = ctx.broker.engine.topics();
+    let appender = Appender {
+        ctx: &ctx,
+        topics: &topics,
+        acks,
+        transactional: request.transactional_id.is_some(),
+        now_ms: ctx.broker.clock.now_ms(),
+    };
+    let outcomes = request.topic_data.into_iter().map(|topic| appender.topic(topic)).collect();
+    Box::pin(finish(ctx, acks, timeout_ms, outcomes))
+}
+
+async fn finish(
+    ctx: RequestContext,
+    acks: i16,
+    timeout_ms: i32,
+    mut outcomes: Vec<TopicOutcome>,
+) -> Result<Reply, RequestError> {
+    // KIP-13 and Kafka's DelayedProduce: the timeout concerns acks=all alone; the data may be appended all the same.
+    let timeout = (acks == -1).then(|| Duration::from_millis(timeout_ms.max(0) as u64));
+    let durable = wait_durable(&mut outcomes);
+    let timed_out = match timeout {
+        Some(timeout) => tokio::time::timeout(timeout, durable).await.is_err(),
+        None => {
+            durable.await;
+            false
+        }
+    };
+    if timed_out {
+        mark_timed_out(&mut outcomes);
+    }
+    let metrics = &ctx.broker.metrics;
+    metrics.produce_latency.record(ctx.received.elapsed().as_secs_f64());
+    if acks == 0 {
+        let refused = outcomes.iter().flat_map(|topic| &topic.partitions).find_map(|(_, outcome)| match outcome {
+            Outcome::Refused(refusal) => Some(refusal.code),
+            Outcome::Appended(_) => None,
+        });
+        return match refused {
+            Some(code) => Err(RequestError::UnacknowledgedProduce(code.code())),
+            None => Ok(Reply::none()),
+        };
+    }
+    for (_, outcome) in outcomes.iter().flat_map(|topic| &topic.partitions) {
+        if let Outcome::Refused(refusal) = outcome {
+            metrics.error(refusal.code);
+        }
+    }
+    let response = message!(messages::ProduceResponse {
+        responses: outcomes.into_iter().map(topic_response).collect(),
+    });
+    let frame = codec::encode_response(ctx.correlation_id, &response, ctx.api_version).map_err(RequestError::Encode)?;
+    Ok(Reply::frame(frame))
+}
+
+/// Waits for each appended batch; one whose commit failed turns into a refusal. Its data may or may not be there
+/// after the restart that follows.
+async fn wait_durable(outcomes: &mut [TopicOutcome]) {
+    for (_, outcome) in outcomes.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        if let Outcome::Appended(appended) = outcome
+            && let Err(error) = appended.ticket.clone().await
+        {
+            *outcome = Outcome::Refused(Refusal::new(ErrorCode::from(&error), error.to_string()));
+        }
+    }
+}
+
+fn mark_timed_out(outcomes: &mut [TopicOutcome]) {
+    for (_, outcome) in outcomes.iter_mut().flat_map(|topic| &mut topic.partitions) {
+        if let Outcome::Appended(appended) = outcome
+            && appended.ticket.outcome().is_none()
+        {
+            *outcome = Outcome::Refused(Refusal::new(ErrorCode::RequestTimedOut, None));
+        }
+    }
+}
+
+/// The first half of one request.
+struct Appender<'a> {
+    ctx: &'a RequestContext,
+    topics: &'a TopicMap,
+    acks: i16,
+    transactional: bool,
+    now_ms: i64,
+}
+
+impl Appender<'_> {
+    fn topic(&self, data: TopicProduceData) -> TopicOutcome {
+        let found = self.find(&data);
+        let partitions = data
+            .partition_data
+            .into_iter()
+            .map(|partition| {
+                let index = partition.index;
+                let outcome = match &found {
+                    Ok(topic) => self.partition(topic, partition),
+                    Err(code) => Err(Refusal::new(*code, None)),
+                };
+                (index, outcome.map_or_else(Outcome::Refused, Outcome::Appended))
+            })
+            .collect();
+        TopicOutcome { name: data.name, topic_id: data.topic_id, partitions }
+    }
+
+    fn find(&self, data: &TopicProduceData) -> Result<Arc<Topic>, ErrorCode> {
+        if !matches!(self.acks, -1..=1) {
+            return Err(ErrorCode::InvalidRequiredAcks);
+        }
+        if self.ctx.api_version >= FIRST_TOPIC_ID_VERSION {
+            let id = uuid::Uuid::from_bytes(data.topic_id.to_bytes());
+            return self.topics.get_by_id(&id).cloned().ok_or(ErrorCode::UnknownTopicId);
+        }
+        if topic_rules::is_internal(&data.name) {
+            return Err(ErrorCode::InvalidTopicException);
+        }
+        self.topics.get(&data.name).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
+    }
+
+    fn partition(&self, topic: &Topic, data: PartitionProduceData) -> Result<Appended, Refusal> {
+        let engine: &Engine = &self.ctx.broker.engine;
+        let metrics = &self.ctx.broker.metrics;
+        let log = topic.log(data.index).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, None))?;
+        let config = log.config();
+        if self.acks == -1 && config.min_insync_replicas > 1 {
+            return Err(Refusal::new(ErrorCode::NotEnoughReplicas, None));
+        }
+        if self.transactional {
+            let message = "this broker does not serve transactions yet; produce without a transactional.id";
+            return Err(Refusal::new(ErrorCode::InvalidTxnState, message.to_owned()));
+        }
+        if !engine.is_writable() {
+            return Err(refused_append(&AppendError::DiskFull));
+        }
+        let records = data.records.unwrap_or_default();
+        self.check_codec(&records)?;
+        let batch =
+            validate(records, &options(&config, self.now_ms)).map_err(|error| refused_records(&error, log))?;
+        if batch.header.is_transactional() {
+            return Err(Refusal::new(ErrorCode::InvalidTxnState, None));
+        }
+        if batch.bytes.len() as u64 > config.segment_bytes {
+            return Err(Refusal::new(ErrorCode::RecordListTooLarge, None));
+        }
+        let count = u64::from(batch.header.record_count.unsigned_abs());
+        metrics.messages_received.increment(count);
+        metrics.bytes_received.increment(batch.bytes.len() as u64);
+        let appended = log.append(&batch, self.now_ms).map_err(|error| refused_append(&error))?;
+        if !appended.duplicate {
+            metrics.messages_stored.increment(count);
+        }
+        Ok(appended)
+    }
+
+    /// Codecs that this request's version may not carry (KIP-110).
+    fn check_codec(&self, records: &Bytes) -> Result<(), Refusal> {
+        let zstd = self.ctx.api_version < FIRST_ZSTD_VERSION
+            && BatchHeader::parse(records).is_ok_and(|header| matches!(header.compression(), Ok(Compression::Zstd)));
+        if zstd { Err(Refusal::new(ErrorCode::UnsupportedCompressionType, None)) } else { Ok(()) }
+    }
+}
+
+fn options(config: &LogConfig, now_ms: i64) -> ValidateOptions {
+    ValidateOptions {
+        now_ms,
+        max_batch_bytes: config.max_message_bytes,
+        timestamp_type: config.timestamp_type,
+        before_max_ms: config.timestamp_before_max_ms,
+        after_max_ms: config.timestamp_after_max_ms,
+        require_keys: config.cleanup_compact,
+        compression: config.compression,
+        max_decompressed_bytes: DECOMPRESSED_BATCH_BYTES_MAX,
+    }
+}
+
+fn refused_append(error: &AppendError) -> Refusal {
+    Refusal::new(ErrorCode::from(error), error.to_string())
+}
+
+fn refused_records(error: &ValidateError, log: &PartitionLog) -> Refusal {
+    let mut refusal = Refusal::new(ErrorCode::from(error), error.to_string());
+    refusal.log_start_offset = log.offsets().log_start_offset;
+    if let ValidateError::Records { errors, .. } = error {
+        refusal.record_errors = errors.clone();
+    }
+    refusal
+}
+
+fn topic_response(outcome: TopicOutcome) -> TopicProduceResponse {
+    message!(TopicProduceResponse {
+        name: outcome.name,
+        topic_id: outcome.topic_id,
+        partition_responses: outcome
+            .partitions
+            .into_iter()
+            .map(|(index, outcome)| partition_response(index, outcome))
+            .collect(),
+    })
+}
+
+fn partition_response(index: i32, outcome: Outcome) -> PartitionProduceResponse {
+    match outcome {
+        Outcome::Appended(appended) => message!(PartitionProduceResponse {
+            index: index,
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.log_append_time_ms,
+            log_start_offset: appended.log_start_offset,
+        }),
+        Outcome::Refused(refusal) => message!(PartitionProduceResponse {
+            index: index,
+            error_code: refusal.code.code(),
+            base_offset: -1,
+            log_append_time_ms: -1,
+            log_start_offset: refusal.log_start_offset,
+            record_errors: refusal.record_errors.into_iter().map(record_error).collect(),
+            error_message: refusal.message.map(StrBytes::from),
+        }),
+    }
+}
+
+fn record_error((batch_index, message): (i32, String)) -> BatchIndexAndErrorMessage {
+    message!(BatchIndexAndErrorMessage {
+        batch_index: batch_index,
+        batch_index_error_message: Some(StrBytes::from(message)),
+    })
+}

@@ -1,0 +1,176 @@
+//! One connection: frames in, replies out, in the order of the requests.
+//!
+//! Like Kafka's `SocketServer`, a connection has one request at work at a time, with one exception: a Produce may
+//! start while the Produces before it wait for the disk. Their order is settled when they start, and waiting for
+//! each other's fsync would waste the pipelining that clients do.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::limits::{ConnectionLimits, DRAIN_TIMEOUT, IN_FLIGHT_REQUESTS_MAX, WRITE_GATHER_BYTES};
+use super::memory::{RequestMemory, Reserved};
+use super::reader::{Frame, FrameReader, ReadError};
+use super::reply::Reply;
+use crate::broker::{Broker, ListenerInfo};
+use crate::dispatch::{self, Prepared, ReplyFuture, RequestError};
+
+/// What all connections of a listener share.
+#[derive(Clone)]
+pub(super) struct ConnectionContext {
+    pub(super) broker: Arc<Broker>,
+    pub(super) listener: Arc<ListenerInfo>,
+    pub(super) memory: RequestMemory,
+    pub(super) limits: ConnectionLimits,
+    /// Turns true when the broker stops.
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectionError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the reply could not be written: {0}")]
+    Write(#[from] std::io::Error),
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+struct InFlight {
+    reply: ReplyFuture,
+    pipelined: bool,
+    /// The frame's memory: its bytes may be waiting for the disk.
+    _reserved: Reserved,
+}
+
+struct Held {
+    prepared: Prepared,
+    reserved: Reserved,
+}
+
+struct Connection<R, W> {
+    context: ConnectionContext,
+    peer: SocketAddr,
+    reader: FrameReader<R>,
+    writer: W,
+    in_flight: VecDeque<InFlight>,
+    /// A request that has been read but may not start yet.
+    held: Option<Held>,
+    last_active: Instant,
+}
+
+/// Serves until the peer leaves, errs, or idles too long, or the broker stops.
+pub(super) async fn run<R, W>(
+    context: ConnectionContext,
+    peer: SocketAddr,
+    reader: R,
+    writer: W,
+) -> Result<(), ConnectionError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let reader = FrameReader::new(reader, context.memory.clone(), context.limits.max_frame_bytes);
+    let mut connection = Connection {
+        context,
+        peer,
+        reader,
+        writer,
+        in_flight: VecDeque::new(),
+        held: None,
+        last_active: Instant::now(),
+    };
+    connection.serve().await
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
+    async fn serve(&mut self) -> Result<(), ConnectionError> {
+        let mut stopping = self.context.stopping.clone();
+        loop {
+            if *stopping.borrow() {
+                return self.drain().await;
+            }
+            let idle_deadline = self.last_active + self.context.limits.max_idle;
+            let (busy, may_read) = (!self.in_flight.is_empty(), self.held.is_none());
+            tokio::select! {
+                biased;
+                reply = next_reply(&mut self.in_flight), if busy => self.finish(reply?).await?,
+                // Also while a request is at work: this is how a peer that left is noticed.
+                frame = self.reader.next(), if may_read => match frame? {
+                    Some(frame) => self.accept(frame).await?,
+                    None => return Ok(()),
+                },
+                () = sleep_until(idle_deadline), if !busy => return Ok(()),
+                _ = stopping.changed() => {}
+            }
+        }
+    }
+
+    /// Starts a request, or holds it until those before it are answered.
+    async fn accept(&mut self, frame: Frame) -> Result<(), ConnectionError> {
+        self.last_active = Instant::now();
+        let context = &self.context;
+        let prepared = dispatch::prepare(&context.broker, &context.listener, self.peer, frame.bytes)?;
+        self.held = Some(Held { prepared, reserved: frame.reserved });
+        self.start_held().await
+    }
+
+    async fn start_held(&mut self) -> Result<(), ConnectionError> {
+        let may_start = |held: &mut Held| {
+            self.in_flight.is_empty()
+                || (held.prepared.pipelined()
+                    && self.in_flight.len() < IN_FLIGHT_REQUESTS_MAX
+                    && self.in_flight.iter().all(|request| request.pipelined))
+        };
+        let Some(held) = self.held.take_if(may_start) else { return Ok(()) };
+        let pipelined = held.prepared.pipelined();
+        if pipelined {
+            // The store's queue is bounded in bytes: wait for room before the append, holding no lock. A store that
+            // takes no more writes fails the append itself, with the right answer.
+            let _ = self.context.broker.engine.ready().await;
+        }
+        let reply = held.prepared.start();
+        self.in_flight.push_back(InFlight { reply, pipelined, _reserved: held.reserved });
+        Ok(())
+    }
+
+    /// Writes a reply with those behind it that are ready too, in one go.
+    async fn finish(&mut self, mut reply: Reply) -> Result<(), ConnectionError> {
+        self.in_flight.pop_front();
+        while reply.bytes() < WRITE_GATHER_BYTES {
+            let Some(next) = self.in_flight.front_mut() else { break };
+            // Not ready: it registers again when it is polled as the front.
+            let Some(ready) = (&mut next.reply).now_or_never() else { break };
+            self.in_flight.pop_front();
+            reply.append(ready?);
+        }
+        reply.write_to(&mut self.writer).await?;
+        self.last_active = Instant::now();
+        self.start_held().await
+    }
+
+    /// Answers what is under way, for a while, and leaves the rest.
+    async fn drain(&mut self) -> Result<(), ConnectionError> {
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        while !self.in_flight.is_empty() {
+            let Ok(reply) = tokio::time::timeout_at(deadline, next_reply(&mut self.in_flight)).await else { break };
+            self.in_flight.pop_front();
+            reply?.write_to(&mut self.writer).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The oldest request's reply. Cancel safe: the request stays in the queue until the caller takes it off.
+async fn next_reply(in_flight: &mut VecDeque<InFlight>) -> Result<Reply, RequestError> {
+    match in_flight.front_mut() {
+        Some(request) => (&mut request.reply).await,
+        None => std::future::pending().await,
+    }
+}

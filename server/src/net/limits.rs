@@ -1,0 +1,42 @@
+//! Bounds of the network layer, each with its unit.
+
+use std::time::Duration;
+
+/// Requests of one connection whose answers are outstanding; more are left in the socket.
+pub const IN_FLIGHT_REQUESTS_MAX: usize = 64;
+
+/// Bytes read ahead of a frame whose length is not known yet.
+pub const STAGING_BYTES: usize = 8 * 1024;
+
+/// Slices given to one vectored write.
+pub const WRITE_SLICES_MAX: usize = 64;
+
+/// Bytes of finished answers gathered into one write.
+pub const WRITE_GATHER_BYTES: usize = 256 * 1024;
+
+/// What a peer is granted to send or take a frame, besides the time its bytes need at [`SLOWEST_BYTES_PER_SECOND`].
+pub const STALL_GRACE: Duration = Duration::from_secs(30);
+
+/// A peer slower than this, in bytes per second, is cut off: it holds memory that others need.
+pub const SLOWEST_BYTES_PER_SECOND: usize = 64 * 1024;
+
+/// How long a stopping broker waits for requests under way.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// When a frame of `bytes` must have been sent or taken.
+pub fn transfer_time(bytes: usize) -> Duration {
+    STALL_GRACE + Duration::from_secs((bytes / SLOWEST_BYTES_PER_SECOND) as u64)
+}
+
+/// What the operator sets.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// `socket.request.max.bytes`.
+    pub max_frame_bytes: usize,
+    /// `max.connections`, over all listeners.
+    pub max_connections: usize,
+    /// `max.connections.per.ip`.
+    pub max_connections_per_ip: usize,
+    /// `connections.max.idle.ms`.
+    pub max_idle: Duration,
+}

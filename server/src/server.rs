@@ -1,0 +1,231 @@
+//! The broker's life: open, bind, serve, stop.
+//!
+//! Order matters. Addresses are bound before the store is opened, so that an address in use costs nothing; readiness
+//! is told only once requests are answered; a stop first ends the connections, then makes everything durable.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chronik_engine::store::Store;
+use chronik_engine::store::rocks::RocksStore;
+use chronik_engine::{Engine, EngineOptions};
+use tokio::sync::watch;
+
+use crate::broker::{Broker, ListenerInfo};
+use crate::config::BrokerConfig;
+use crate::coordinator::GroupCoordinator;
+use crate::disk;
+use crate::handlers::fetch::FetchSessions;
+use crate::http::{self, HttpState};
+use crate::limits::CLOSE_TIMEOUT_SECONDS;
+use crate::metrics::BrokerMetrics;
+use crate::net::{self, BoundListener, ConnectionLimits, RequestMemory};
+use crate::runtime::{Clock, Readiness};
+
+/// Why the broker did not start, or did not stop well.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be bound.
+    #[error("{option}: {address} cannot be bound: {reason}; choose another address, or stop what uses it")]
+    Bind {
+        /// The setting that names the address.
+        option: String,
+        /// The address.
+        address: String,
+        /// The system's reason.
+        reason: String,
+    },
+    /// The data directory cannot be opened.
+    #[error("data.dir: {0}")]
+    DataDir(String),
+    /// The store failed while serving, and the process must end: what was acknowledged is safe, what was not is not
+    /// known.
+    #[error("the store failed: {0}")]
+    StoreFailed(String),
+    /// The last changes could not be made durable in good order; the next start recovers.
+    #[error("the stop was not clean: {0}")]
+    Close(String),
+}
+
+/// Runs a broker until `shutdown` turns true or its store fails.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn run(
+    config: Arc<BrokerConfig>,
+    readiness: Readiness,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), StartError> {
+    let started = Instant::now();
+    let listeners = bind_listeners(&config)?;
+    let http_listener = http::bind(config.http_addr).map_err(|error| StartError::Bind {
+        option: "http.addr".to_owned(),
+        address: config.http_addr.to_string(),
+        reason: error.to_string(),
+    })?;
+    let (fatal_sender, fatal) = watch::channel(None);
+    let store = open_store(&config, fatal_sender).await?;
+    run_on(config, readiness, shutdown, Running { started, listeners, http_listener, store, fatal }).await
+}
+
+/// What `run` has opened, or a test brings along.
+pub struct Running {
+    /// When the start began.
+    pub started: Instant,
+    /// Kafka's listeners.
+    pub listeners: Vec<BoundListener>,
+    /// The HTTP socket.
+    pub http_listener: tokio::net::TcpListener,
+    /// The one shard's store.
+    pub store: Arc<dyn Store>,
+    /// Holds the reason once the store has failed.
+    pub fatal: watch::Receiver<Option<String>>,
+}
+
+/// As [`run`], on a store that is open already; the crash suites put a faulty one here.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn run_on(
+    config: Arc<BrokerConfig>,
+    readiness: Readiness,
+    mut shutdown: watch::Receiver<bool>,
+    running: Running,
+) -> Result<(), StartError> {
+    let Running { started, listeners, http_listener, store, mut fatal } = running;
+    let clock = Clock::system();
+    let engine = Engine::open(vec![store.clone()], engine_options(&config))
+        .await
+        .map_err(|error| StartError::DataDir(error.to_string()))?;
+    let groups = GroupCoordinator::start(engine.meta_store().clone(), config.group.clone(), clock.clone())
+        .await
+        .map_err(|error| StartError::DataDir(error.to_string()))?;
+    let broker = Arc::new(Broker {
+        fetch_sessions: FetchSessions::new(config.fetch_session_slots),
+        metrics: BrokerMetrics::new(),
+        engine: engine.clone(),
+        groups,
+        clock,
+        config: config.clone(),
+    });
+
+    let (stop, stopping) = watch::channel(false);
+    let memory = RequestMemory::new(config.queued_max_request_bytes);
+    let http_state = HttpState::new(broker.clone(), readiness.clone());
+    let http_task = tokio::spawn(http::serve(http_listener, http_state, stopping.clone()));
+    let kafka_task =
+        tokio::spawn(net::serve(listeners, broker.clone(), memory, connection_limits(&config), stopping.clone()));
+    let disk_task = tokio::spawn(disk::watch_space(
+        engine.clone(),
+        config.data_dir.clone(),
+        config.disk_reserve_bytes,
+        stopping.clone(),
+    ));
+    let retention_task = tokio::spawn(retention(broker.clone(), stopping));
+    readiness.set(true);
+    tracing::info!(
+        elapsed_ms = started.elapsed().as_millis() as u64,
+        topics = engine.topics().len(),
+        partitions = engine.topics().partition_count(),
+        after_crash = engine.started_unclean(),
+        "ready"
+    );
+
+    let failed = tokio::select! {
+        _ = shutdown.wait_for(|stop| *stop) => None,
+        failed = fatal.wait_for(Option::is_some) => failed.ok().and_then(|reason| reason.clone()),
+    };
+    readiness.set(false);
+    let _ = stop.send(true);
+    if let Some(reason) = failed {
+        // Nothing more can be made durable; clients see their connections end and retry after the restart.
+        return Err(StartError::StoreFailed(reason));
+    }
+    let _ = tokio::join!(kafka_task, http_task, disk_task, retention_task);
+    let closing = tokio::time::timeout(Duration::from_secs(CLOSE_TIMEOUT_SECONDS), engine.close()).await;
+    closing
+        .map_err(|_| StartError::Close(format!("the store took longer than {CLOSE_TIMEOUT_SECONDS} s")))?
+        .map_err(|error| StartError::Close(error.to_string()))
+}
+
+/// Applies retention on `log.retention.check.interval.ms`.
+async fn retention(broker: Arc<Broker>, mut stopping: watch::Receiver<bool>) {
+    let interval = Duration::from_millis(broker.config.retention_check_interval_ms.max(1));
+    while !*stopping.borrow() {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {
+                let now_ms = broker.clock.now_ms();
+                let dropped = broker.engine.apply_retention(now_ms, broker.config.producer_id_expiration_ms);
+                if dropped > 0 {
+                    tracing::info!(segments = dropped, "retention dropped segments");
+                }
+            }
+            _ = stopping.changed() => {}
+        }
+    }
+}
+
+fn bind_listeners(config: &BrokerConfig) -> Result<Vec<BoundListener>, StartError> {
+    let mut bound = Vec::with_capacity(config.listeners.len());
+    for listener in &config.listeners {
+        let info = ListenerInfo {
+            name: listener.name.clone(),
+            advertised_host: listener.advertised.host.clone(),
+            advertised_port: listener.advertised.port,
+        };
+        let mut socket = BoundListener::bind(listener.bind, info).map_err(|error| StartError::Bind {
+            option: format!("listeners ({})", listener.name),
+            address: listener.bind.to_string(),
+            reason: error.to_string(),
+        })?;
+        if listener.advertised.port == 0
+            && let Ok(address) = socket.local_addr()
+        {
+            socket.advertise_port(address.port());
+        }
+        bound.push(socket);
+    }
+    Ok(bound)
+}
+
+async fn open_store(
+    config: &BrokerConfig,
+    fatal: watch::Sender<Option<String>>,
+) -> Result<Arc<dyn Store>, StartError> {
+    let path = store_path(&config.data_dir);
+    let options = config.store_options();
+    // Recovery reads and may write for seconds.
+    let opened = tokio::task::spawn_blocking(move || {
+        let on_fatal = Box::new(move |error: chronik_engine::store::StoreError| {
+            fatal.send_replace(Some(error.to_string()));
+        });
+        RocksStore::open(&path, options, on_fatal)
+    });
+    let store = opened
+        .await
+        .map_err(|error| StartError::DataDir(error.to_string()))?
+        .map_err(|error| StartError::DataDir(error.to_string()))?;
+    Ok(store)
+}
+
+/// Where the store lives in a data directory.
+pub fn store_path(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("store")
+}
+
+/// What the engine needs of the configuration.
+pub fn engine_options(config: &Arc<BrokerConfig>) -> EngineOptions {
+    let ring_bytes = config.ring_bytes();
+    let config = config.clone();
+    EngineOptions { ring_bytes, resolve: Box::new(move |overrides| config.log_config(overrides)) }
+}
+
+fn connection_limits(config: &BrokerConfig) -> ConnectionLimits {
+    ConnectionLimits {
+        max_frame_bytes: config.socket_request_max_bytes,
+        max_connections: config.max_connections,
+        max_connections_per_ip: config.max_connections_per_ip,
+        max_idle: Duration::from_millis(config.connections_max_idle_ms),
+    }
+}
