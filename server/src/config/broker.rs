@@ -3,10 +3,13 @@
 //! they need (`&GroupSettings`), never the whole when a part will do.
 
 use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use chronik_engine::store::rocks::{CommitProfile, WalProfile};
+
 use super::entries::ConfigEntries;
-use super::listeners::{HostPort, Listener};
+use super::listeners::Listener;
 
 /// The whole configuration of one broker.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +27,7 @@ pub struct BrokerConfig {
     /// How often old data is looked for.
     pub retention: RetentionSettings,
     /// Consumer groups and committed offsets.
-    pub groups: GroupSettings,
+    pub group: GroupSettings,
     /// Idempotent producers.
     pub producers: ProducerSettings,
     /// The store's profiles and reserves.
@@ -125,7 +128,7 @@ pub struct ProducerSettings {
 #[derive(Debug, Clone, Default)]
 pub struct StorageSettings {
     /// `chronik.produce.profile`: what one commit may gather.
-    pub produce_profile: ProduceProfile,
+    pub produce_profile: CommitProfile,
     /// `chronik.wal.profile`: memory budgets; `None` is detected from cores and memory.
     pub wal_profile: Option<WalProfile>,
     /// `chronik.disk.reserve.bytes`: below this much free space produce is refused.
@@ -133,12 +136,18 @@ pub struct StorageSettings {
 }
 
 /// The HTTP address.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct HttpSettings {
-    /// `http.addr`.
-    pub http_addr: HostPort,
+    /// `http.addr`, resolved.
+    pub http_addr: SocketAddr,
     /// `chronik.admin.api.key`: asked for under `/v1/admin`.
     pub admin_api_key: Option<Secret>,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { http_addr: (Ipv4Addr::LOCALHOST, 0).into(), admin_api_key: None }
+    }
 }
 
 /// Logs.
@@ -179,96 +188,5 @@ impl Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("[redacted]")
-    }
-}
-
-/// What one commit may gather under load. Ceilings, not waits: an idle disk commits at once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ProduceProfile {
-    /// 1 batch, 10 ms, 16 MiB.
-    LowLatency,
-    /// 10 batches, 100 ms, 32 MiB.
-    Balanced,
-    /// 100 batches, 500 ms, 128 MiB.
-    #[default]
-    HighThroughput,
-    /// 500 batches, 2000 ms, 512 MiB.
-    Extreme,
-}
-
-impl ProduceProfile {
-    /// Names, in the order of the ceilings.
-    pub const NAMES: &'static [&'static str] =
-        &["low-latency", "balanced", "high-throughput", "extreme"];
-
-    /// The profile of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "low-latency" => Some(Self::LowLatency),
-            "balanced" => Some(Self::Balanced),
-            "high-throughput" => Some(Self::HighThroughput),
-            "extreme" => Some(Self::Extreme),
-            _ => None,
-        }
-    }
-
-    /// Batches one commit may gather.
-    pub fn commit_batches_max(self) -> usize {
-        match self {
-            Self::LowLatency => 1,
-            Self::Balanced => 10,
-            Self::HighThroughput => 100,
-            Self::Extreme => 500,
-        }
-    }
-
-    /// Time one commit may go on gathering, in milliseconds.
-    pub fn commit_gather_ms_max(self) -> u64 {
-        match self {
-            Self::LowLatency => 10,
-            Self::Balanced => 100,
-            Self::HighThroughput => 500,
-            Self::Extreme => 2_000,
-        }
-    }
-
-    /// Bytes one commit may gather.
-    pub fn commit_bytes_max(self) -> usize {
-        const MIB: usize = 1024 * 1024;
-        match self {
-            Self::LowLatency => 16 * MIB,
-            Self::Balanced => 32 * MIB,
-            Self::HighThroughput => 128 * MIB,
-            Self::Extreme => 512 * MIB,
-        }
-    }
-}
-
-/// Memory budgets of the store (memtables, cache, tail ring, background jobs).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WalProfile {
-    /// A container or a small board.
-    Low,
-    /// A laptop.
-    Medium,
-    /// A server.
-    High,
-    /// A large server given over to the broker.
-    Ultra,
-}
-
-impl WalProfile {
-    /// Names accepted for the setting; `auto` is detected.
-    pub const NAMES: &'static [&'static str] = &["auto", "low", "medium", "high", "ultra"];
-
-    /// The profile of this name; `None` for `auto`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "low" => Some(Self::Low),
-            "medium" => Some(Self::Medium),
-            "high" => Some(Self::High),
-            "ultra" => Some(Self::Ultra),
-            _ => None,
-        }
     }
 }

@@ -80,16 +80,9 @@ impl ConfigEntries {
     /// Records a value. Secrets are replaced, so that nothing later can show them.
     pub(super) fn insert(&mut self, setting: &'static Setting, resolved: Resolved) {
         let resolved = match (setting.sensitive(), resolved) {
-            (
-                true,
-                Resolved {
-                    value: Some(_),
-                    origin,
-                },
-            ) => Resolved {
-                value: Some("[hidden]".to_owned()),
-                origin,
-            },
+            (true, Resolved { value: Some(_), origin }) => {
+                Resolved { value: Some("[hidden]".to_owned()), origin }
+            }
             (_, resolved) => resolved,
         };
         self.resolved.insert(setting.name, resolved);
@@ -97,9 +90,7 @@ impl ConfigEntries {
 
     /// Effective text of a setting (`[hidden]` for a secret that is set).
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.resolved
-            .get(name)
-            .and_then(|resolved| resolved.value.as_deref())
+        self.resolved.get(name).and_then(|resolved| resolved.value.as_deref())
     }
 
     /// Where a setting's value was found.
@@ -114,10 +105,7 @@ impl ConfigEntries {
 
     /// All settings as DescribeConfigs of a broker shows them, in the order of the table.
     pub fn describe(&self) -> Vec<ConfigEntry> {
-        table::all()
-            .iter()
-            .filter_map(|setting| self.describe_one(setting))
-            .collect()
+        table::all().iter().filter_map(|setting| self.describe_one(setting)).collect()
     }
 
     /// The strongest source first, then the default, as Kafka lists them.
@@ -145,11 +133,8 @@ impl ConfigEntries {
 
     fn describe_one(&self, setting: &'static Setting) -> Option<ConfigEntry> {
         let resolved = self.resolved.get(setting.name)?;
-        let source = if resolved.origin.is_set() {
-            ConfigSource::StaticBroker
-        } else {
-            ConfigSource::Default
-        };
+        let source =
+            if resolved.origin.is_set() { ConfigSource::StaticBroker } else { ConfigSource::Default };
         Some(ConfigEntry {
             name: setting.name,
             value: resolved.value.clone().filter(|_| !setting.sensitive()),

@@ -61,22 +61,13 @@ impl Fault {
         problem: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self {
-            option: option.into(),
-            origin,
-            problem: problem.into(),
-            remedy: remedy.into(),
-        }
+        Self { option: option.into(), origin, problem: problem.into(), remedy: remedy.into() }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "{} ({}): {}. {}",
-            self.option, self.origin, self.problem, self.remedy
-        )
+        write!(out, "{} ({}): {}. {}", self.option, self.origin, self.problem, self.remedy)
     }
 }
 

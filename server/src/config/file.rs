@@ -23,10 +23,7 @@ pub struct Pair {
 
 /// Reads and flattens; syntax errors and values of no use become faults, the rest is returned.
 pub fn read(path: &Path, faults: &mut Vec<Fault>) -> Vec<Pair> {
-    let at_file = || Origin::File {
-        path: path.to_owned(),
-        line: 1,
-    };
+    let at_file = || Origin::File { path: path.to_owned(), line: 1 };
     let text = match read_bounded(path) {
         Ok(text) => text,
         Err(problem) => {
@@ -39,13 +36,9 @@ pub fn read(path: &Path, faults: &mut Vec<Fault>) -> Vec<Pair> {
 }
 
 fn read_bounded(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path)
-        .map_err(|error| format!("cannot read it: {error}"))?
-        .len();
+    let size = std::fs::metadata(path).map_err(|error| format!("cannot read it: {error}"))?.len();
     if size > FILE_BYTES_MAX {
-        return Err(format!(
-            "it is {size} bytes long; at most {FILE_BYTES_MAX} are read"
-        ));
+        return Err(format!("it is {size} bytes long; at most {FILE_BYTES_MAX} are read"));
     }
     std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))
 }
@@ -57,35 +50,17 @@ pub fn parse(path: &Path, text: &str, faults: &mut Vec<Fault>) -> Vec<Pair> {
         let line = line_of(text, error.span().map_or(0, |span| span.start));
         let remedy = "Correct the TOML; where one name continues another (`max.connections` and \
                       `max.connections.per.ip`), put both in quotes";
-        let origin = Origin::File {
-            path: path.to_owned(),
-            line,
-        };
-        faults.push(Fault::new(
-            "config",
-            origin,
-            error.message().to_owned(),
-            remedy,
-        ));
+        let origin = Origin::File { path: path.to_owned(), line };
+        faults.push(Fault::new("config", origin, error.message().to_owned(), remedy));
     }
-    let mut flat = Flat {
-        path,
-        text,
-        faults,
-        pairs: Vec::new(),
-    };
+    let mut flat = Flat { path, text, faults, pairs: Vec::new() };
     flat.table("", table.get_ref());
     flat.pairs
 }
 
 /// One-based line of a byte position.
 fn line_of(text: &str, position: usize) -> usize {
-    1 + text
-        .as_bytes()
-        .iter()
-        .take(position)
-        .filter(|byte| **byte == b'\n')
-        .count()
+    1 + text.as_bytes().iter().take(position).filter(|byte| **byte == b'\n').count()
 }
 
 struct Flat<'a> {
@@ -109,15 +84,11 @@ impl Flat<'_> {
                 continue;
             }
             let line = line_of(self.text, key.span().start);
-            let origin = Origin::File {
-                path: self.path.to_owned(),
-                line,
-            };
+            let origin = Origin::File { path: self.path.to_owned(), line };
             match scalar(value) {
                 Some(text) if self.pairs.iter().any(|pair| pair.name == name) => {
                     let problem = format!("it is written twice; here as `{text}`");
-                    self.faults
-                        .push(Fault::new(name, origin, problem, "Keep one of them"));
+                    self.faults.push(Fault::new(name, origin, problem, "Keep one of them"));
                 }
                 Some(text) => self.pairs.push(Pair { name, text, origin }),
                 None => {

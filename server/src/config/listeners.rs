@@ -2,7 +2,7 @@
 //! it only works out the addresses, so that faults are known before a socket is opened.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 /// A host (name or address) and a port. IPv6 addresses are held without brackets.
@@ -14,38 +14,25 @@ pub struct HostPort {
     pub port: u16,
 }
 
-impl Default for HostPort {
-    fn default() -> Self {
-        Self {
-            host: Ipv4Addr::LOCALHOST.to_string(),
-            port: 0,
-        }
-    }
-}
-
 impl HostPort {
     /// From parts; brackets around an IPv6 host are removed.
     pub fn new(host: &str, port: u16) -> Self {
-        let host = host
-            .strip_prefix('[')
-            .and_then(|h| h.strip_suffix(']'))
-            .unwrap_or(host);
-        Self {
-            host: host.to_owned(),
-            port,
-        }
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        Self { host: host.to_owned(), port }
     }
 
     /// True for 0.0.0.0 and [::].
     pub fn is_wildcard(&self) -> bool {
-        self.host
-            .parse::<IpAddr>()
-            .is_ok_and(|ip| ip.is_unspecified())
+        self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
     }
 
-    /// True when only this machine can reach it.
-    pub fn is_loopback(&self) -> bool {
-        self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    /// The address to bind: a name may stand for several, IPv4 is preferred.
+    pub fn resolve(&self) -> Result<SocketAddr, String> {
+        let found = (self.host.as_str(), self.port).to_socket_addrs();
+        let mut addresses: Vec<SocketAddr> =
+            found.map_err(|error| format!("`{}` cannot be resolved: {error}", self.host))?.collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        addresses.first().copied().ok_or_else(|| format!("`{}` has no address", self.host))
     }
 }
 
@@ -53,16 +40,10 @@ impl FromStr for HostPort {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or_else(|| format!("`{text}` has no port; write HOST:PORT"))?;
-        let port = port
-            .parse::<u16>()
-            .map_err(|_| format!("`{port}` is not a port from 0 to 65535"))?;
-        Ok(Self {
-            host: parse_host(host)?,
-            port,
-        })
+        let (host, port) =
+            text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port; write HOST:PORT"))?;
+        let port = port.parse::<u16>().map_err(|_| format!("`{port}` is not a port from 0 to 65535"))?;
+        Ok(Self { host: parse_host(host)?, port })
     }
 }
 
@@ -86,22 +67,14 @@ pub fn parse_host(text: &str) -> Result<String, String> {
     }
     if text.contains(':') {
         return match text.parse::<Ipv6Addr>() {
-            Ok(_) => Err(format!(
-                "write the IPv6 address `{text}` in brackets: [{text}]"
-            )),
+            Ok(_) => Err(format!("write the IPv6 address `{text}` in brackets: [{text}]")),
             Err(_) => Err(format!("`{text}` is not a host")),
         };
     }
     let valid = !text.is_empty()
         && text.len() <= 253
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
-    if valid {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("`{text}` is not a host name"))
-    }
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    if valid { Ok(text.to_owned()) } else { Err(format!("`{text}` is not a host name")) }
 }
 
 /// Where the address told to clients comes from.
@@ -121,7 +94,7 @@ pub struct Listener {
     /// Name, such as `PLAINTEXT` or `INTERNAL`.
     pub name: String,
     /// What to bind.
-    pub bind: HostPort,
+    pub bind: SocketAddr,
     /// What clients are told. Port 0 stands for the port that was bound: use [`Listener::told`].
     pub advertised: HostPort,
     /// Where `advertised` comes from.
@@ -131,15 +104,8 @@ pub struct Listener {
 impl Listener {
     /// What clients are told once the listener is bound to `bound`.
     pub fn told(&self, bound: SocketAddr) -> HostPort {
-        let port = if self.advertised.port == 0 {
-            bound.port()
-        } else {
-            self.advertised.port
-        };
-        HostPort {
-            host: self.advertised.host.clone(),
-            port,
-        }
+        let port = if self.advertised.port == 0 { bound.port() } else { self.advertised.port };
+        HostPort { host: self.advertised.host.clone(), port }
     }
 }
 
@@ -147,18 +113,13 @@ impl Listener {
 pub fn parse_named(text: &str) -> Result<Vec<(String, HostPort)>, String> {
     let mut named: Vec<(String, HostPort)> = Vec::new();
     for item in super::value::split_list(text) {
-        let (name, address) = item
-            .split_once("://")
-            .ok_or_else(|| format!("`{item}` is not NAME://HOST:PORT"))?;
+        let (name, address) =
+            item.split_once("://").ok_or_else(|| format!("`{item}` is not NAME://HOST:PORT"))?;
         let valid = !name.is_empty()
             && name.len() <= 64
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
         if !valid {
-            return Err(format!(
-                "`{name}` is not a listener name (letters, digits, _ and -)"
-            ));
+            return Err(format!("`{name}` is not a listener name (letters, digits, _ and -)"));
         }
         let name = name.to_ascii_uppercase();
         if named.iter().any(|(known, _)| *known == name) {
@@ -166,43 +127,18 @@ pub fn parse_named(text: &str) -> Result<Vec<(String, HostPort)>, String> {
         }
         named.push((name, address.parse()?));
     }
-    if named.is_empty() {
-        Err("it names no listener".to_owned())
-    } else {
-        Ok(named)
-    }
+    if named.is_empty() { Err("it names no listener".to_owned()) } else { Ok(named) }
 }
 
-/// Joins binds with what was advertised for them by name; the rest is told what it binds, or, bound
-/// to every interface, the address `detect` finds (IPv6 wildcard allowed to give an IPv6 address).
-pub fn join(
-    binds: Vec<(String, HostPort)>,
-    advertised: &[(String, HostPort)],
-    detect: impl Fn(bool) -> IpAddr,
-) -> Vec<Listener> {
-    binds
-        .into_iter()
-        .map(|(name, bind)| {
-            let told = advertised.iter().find(|(known, _)| *known == name);
-            let (advertised, advertised_from) = match told {
-                Some((_, address)) => (address.clone(), AdvertisedFrom::Configured),
-                None if bind.is_wildcard() => {
-                    let ip = detect(bind.host.contains(':'));
-                    (
-                        HostPort::new(&ip.to_string(), bind.port),
-                        AdvertisedFrom::Interface,
-                    )
-                }
-                None => (bind.clone(), AdvertisedFrom::Bound),
-            };
-            Listener {
-                name,
-                bind,
-                advertised,
-                advertised_from,
-            }
-        })
-        .collect()
+/// What clients are told of a listener that nobody advertised: the address it binds, or, bound to every
+/// interface, the address `detect` finds (told whether an IPv6 address would do).
+pub fn told_by_default(bind: &HostPort, detect: impl Fn(bool) -> IpAddr) -> (HostPort, AdvertisedFrom) {
+    if bind.is_wildcard() {
+        let ip = detect(bind.host.contains(':'));
+        (HostPort::new(&ip.to_string(), bind.port), AdvertisedFrom::Interface)
+    } else {
+        (bind.clone(), AdvertisedFrom::Bound)
+    }
 }
 
 /// The address of an interface that other machines can probably reach: IPv4 first, since every
@@ -226,7 +162,5 @@ pub fn detect_interface(ipv6: bool) -> IpAddr {
 
 /// Bridges of container runtimes: up, but leading nowhere from outside this machine.
 fn is_bridge(name: &str) -> bool {
-    ["docker", "br-", "virbr", "veth", "cni", "podman"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    ["docker", "br-", "virbr", "veth", "cni", "podman"].iter().any(|prefix| name.starts_with(prefix))
 }

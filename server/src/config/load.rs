@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::broker::BrokerConfig;
 use super::entries::Resolved;
 use super::fault::{Fault, Faults, Origin};
-use super::listeners::{self, HostPort};
+use super::listeners::{self, AdvertisedFrom, HostPort, Listener};
 use super::setting::{Bind, Setting};
 use super::value::{Value, expand_size, nearest};
 use super::{file, table};
@@ -58,12 +58,7 @@ impl Sources {
     /// Takes the environment of this process.
     pub fn with_process_env(mut self) -> Self {
         self.env = std::env::vars_os()
-            .map(|(name, value)| {
-                (
-                    name.to_string_lossy().into_owned(),
-                    value.to_string_lossy().into_owned(),
-                )
-            })
+            .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .filter(|(name, _)| name.starts_with("CHRONIK_") || name == "RUST_LOG")
             .collect();
         self
@@ -94,15 +89,8 @@ struct Loader {
 }
 
 impl Loader {
-    fn fault(
-        &mut self,
-        option: &str,
-        origin: Origin,
-        problem: impl Into<String>,
-        remedy: impl Into<String>,
-    ) {
-        self.faults
-            .push(Fault::new(option, origin, problem, remedy));
+    fn fault(&mut self, option: &str, origin: Origin, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.faults.push(Fault::new(option, origin, problem, remedy));
     }
 
     fn file(&mut self, sources: &Sources) {
@@ -115,12 +103,7 @@ impl Loader {
     fn env(&mut self, sources: &Sources) {
         // Two rounds: an alias is weaker than the regular variable.
         for setting in table::all() {
-            for name in setting
-                .env_alias
-                .into_iter()
-                .map(str::to_owned)
-                .chain([setting.env_name()])
-            {
+            for name in setting.env_alias.into_iter().map(str::to_owned).chain([setting.env_name()]) {
                 if let Some((_, text)) = sources.env.iter().find(|(known, _)| *known == name) {
                     self.offer(setting, text, Origin::Env(name));
                 }
@@ -141,12 +124,7 @@ impl Loader {
         let names = || {
             table::all()
                 .iter()
-                .flat_map(|setting| {
-                    [
-                        Some(setting.env_name()),
-                        setting.env_alias.map(str::to_owned),
-                    ]
-                })
+                .flat_map(|setting| [Some(setting.env_name()), setting.env_alias.map(str::to_owned)])
                 .flatten()
                 .chain([BIND_ADDR_ENV, ADVERTISED_ADDR_ENV, CONFIG_ENV].map(str::to_owned))
         };
@@ -154,19 +132,10 @@ impl Loader {
             return;
         }
         let known: Vec<String> = names().collect();
-        let dotted = name["CHRONIK_".len()..]
-            .to_ascii_lowercase()
-            .replace('_', ".");
+        let dotted = name["CHRONIK_".len()..].to_ascii_lowercase().replace('_', ".");
         let hinted = hint(&dotted).and_then(table::find).map(Setting::env_name);
-        let meant = hinted
-            .as_deref()
-            .or_else(|| nearest(name, known.iter().map(String::as_str)));
-        self.fault(
-            name,
-            Origin::Env(name.to_owned()),
-            "no setting has this name",
-            did_you_mean(meant),
-        );
+        let meant = hinted.as_deref().or_else(|| nearest(name, known.iter().map(String::as_str)));
+        self.fault(name, Origin::Env(name.to_owned()), "no setting has this name", did_you_mean(meant));
     }
 
     fn flags(&mut self, sources: &Sources) {
@@ -186,37 +155,22 @@ impl Loader {
             None => {
                 let names = table::all().iter().map(|setting| setting.name);
                 let meant = hint(name).or_else(|| nearest(name, names));
-                self.fault(
-                    name,
-                    origin,
-                    "no setting has this name",
-                    did_you_mean(meant),
-                );
+                self.fault(name, origin, "no setting has this name", did_you_mean(meant));
             }
         }
     }
 
     /// Takes a candidate stronger than those before. A bad one is a fault even if a stronger follows.
     fn offer(&mut self, setting: &'static Setting, text: &str, origin: Origin) {
-        let text = if setting.is_size() {
-            expand_size(text)
-        } else {
-            text.to_owned()
-        };
+        let text = if setting.is_size() { expand_size(text) } else { text.to_owned() };
         match Value::parse(setting.kind, setting.check, &text) {
             Ok(value) => {
                 self.chosen.insert(setting.name, (value, origin));
             }
             Err(problem) => {
                 // The problem repeats the value: not for a secret.
-                let problem = if setting.sensitive() {
-                    "its value is empty".into()
-                } else {
-                    problem
-                };
-                let default = setting
-                    .default
-                    .map_or("leaves it unset".to_owned(), |d| format!("is {d}"));
+                let problem = if setting.sensitive() { "its value is empty".into() } else { problem };
+                let default = setting.default.map_or("leaves it unset".to_owned(), |d| format!("is {d}"));
                 let remedy = format!("Correct it or take it away: the default {default}");
                 self.fault(setting.name, origin, problem, remedy);
             }
@@ -238,48 +192,34 @@ impl Loader {
         let host = match parsed {
             Ok(host) => host,
             Err(problem) => {
-                let remedy = "Give a host without a port, such as 0.0.0.0; ports are set in listeners and http.addr";
+                let remedy =
+                    "Give a host without a port, such as 0.0.0.0; ports are set in listeners and http.addr";
                 return self.fault("listeners", origin, problem, remedy);
             }
         };
         if matches!(self.origin_of("listeners"), Origin::Env(_)) {
             let remedy = format!("Unset {BIND_ADDR_ENV} or CHRONIK_LISTENERS");
-            self.fault(
-                "listeners",
-                origin.clone(),
-                "both it and CHRONIK_LISTENERS are set",
-                remedy,
-            );
+            self.fault("listeners", origin.clone(), "both it and CHRONIK_LISTENERS are set", remedy);
         } else if !matches!(self.origin_of("listeners"), Origin::Flag(_)) {
             let text = self.text_of("listeners").unwrap_or_default();
             if let Ok(named) = listeners::parse_named(&text) {
                 let moved: Vec<_> = named
                     .into_iter()
-                    .map(|(name, address)| {
-                        format!("{name}://{}", HostPort::new(&host, address.port))
-                    })
+                    .map(|(name, address)| format!("{name}://{}", HostPort::new(&host, address.port)))
                     .collect();
-                self.chosen
-                    .insert("listeners", (Value::Text(moved.join(",")), origin.clone()));
+                self.chosen.insert("listeners", (Value::Text(moved.join(",")), origin.clone()));
             }
         }
-        if matches!(
-            self.origin_of("http.addr"),
-            Origin::Default | Origin::File { .. }
-        ) && let Some(Ok(address)) = self
-            .text_of("http.addr")
-            .map(|text| text.parse::<HostPort>())
+        if matches!(self.origin_of("http.addr"), Origin::Default | Origin::File { .. })
+            && let Some(Ok(address)) = self.text_of("http.addr").map(|text| text.parse::<HostPort>())
         {
             let moved = HostPort::new(&host, address.port).to_string();
-            self.chosen
-                .insert("http.addr", (Value::Text(moved), origin));
+            self.chosen.insert("http.addr", (Value::Text(moved), origin));
         }
     }
 
     fn origin_of(&self, name: &str) -> Origin {
-        self.chosen
-            .get(name)
-            .map_or(Origin::Default, |(_, origin)| origin.clone())
+        self.chosen.get(name).map_or(Origin::Default, |(_, origin)| origin.clone())
     }
 
     fn text_of(&self, name: &str) -> Option<String> {
@@ -292,14 +232,12 @@ impl Loader {
     fn build(&mut self) -> BrokerConfig {
         let mut config = BrokerConfig::default();
         self.listeners(&mut config);
+        self.http_addr(&mut config);
         for setting in table::all() {
             let found = self.chosen.remove(setting.name).or_else(|| {
                 let default = setting.default?;
                 let value = Value::parse(setting.kind, setting.check, default);
-                Some((
-                    value.expect("defaults pass their own check"),
-                    Origin::Default,
-                ))
+                Some((value.expect("defaults pass their own check"), Origin::Default))
             });
             let (value, origin) = match found {
                 Some((value, origin)) => (Some(value), origin),
@@ -308,10 +246,7 @@ impl Loader {
             if let (Bind::Field { set, .. }, Some(value)) = (setting.bind, &value) {
                 set(&mut config, value);
             }
-            let resolved = Resolved {
-                value: value.map(|value| value.text()),
-                origin,
-            };
+            let resolved = Resolved { value: value.map(|value| value.text()), origin };
             config.entries.insert(setting, resolved);
         }
         self.together(&config);
@@ -329,10 +264,7 @@ impl Loader {
         };
         self.advertise_shorthand(&binds);
         let mut advertised = Vec::new();
-        if let Some(text) = self
-            .text_of("advertised.listeners")
-            .filter(|text| !text.is_empty())
-        {
+        if let Some(text) = self.text_of("advertised.listeners").filter(|text| !text.is_empty()) {
             match listeners::parse_named(&text) {
                 Ok(named) => advertised = named,
                 Err(problem) => {
@@ -350,23 +282,42 @@ impl Loader {
             let origin = self.origin_of("advertised.listeners");
             if !binds.iter().any(|(known, _)| known == name) {
                 let problem = format!("there is no listener {name}");
-                self.fault(
-                    "advertised.listeners",
-                    origin,
-                    problem,
-                    "Use the names in listeners",
-                );
+                self.fault("advertised.listeners", origin, problem, "Use the names in listeners");
             } else if address.is_wildcard() {
                 let problem = format!("clients cannot connect to {address}");
-                self.fault(
-                    "advertised.listeners",
-                    origin,
-                    problem,
-                    "Give a host they can reach",
-                );
+                self.fault("advertised.listeners", origin, problem, "Give a host they can reach");
             }
         }
-        config.listeners = listeners::join(binds, &advertised, listeners::detect_interface);
+        for (name, bind) in binds {
+            let told = advertised.iter().find(|(known, _)| *known == name);
+            let (advertised, advertised_from) = match told {
+                Some((_, address)) => (address.clone(), AdvertisedFrom::Configured),
+                None => listeners::told_by_default(&bind, listeners::detect_interface),
+            };
+            if let Some(bind) = self.resolve("listeners", &bind) {
+                config.listeners.push(Listener { name, bind, advertised, advertised_from });
+            }
+        }
+    }
+
+    fn http_addr(&mut self, config: &mut BrokerConfig) {
+        let text = self.text_of("http.addr").unwrap_or_default();
+        if let Ok(address) = text.parse::<HostPort>()
+            && let Some(address) = self.resolve("http.addr", &address)
+        {
+            config.http.http_addr = address;
+        }
+    }
+
+    fn resolve(&mut self, option: &str, address: &HostPort) -> Option<std::net::SocketAddr> {
+        match address.resolve() {
+            Ok(address) => Some(address),
+            Err(problem) => {
+                let remedy = "Give an address of this machine, or a name that resolves to one";
+                self.fault(option, self.origin_of(option), problem, remedy);
+                None
+            }
+        }
     }
 
     /// Turns HOST or HOST:PORT into the text of `advertised.listeners`.
@@ -377,24 +328,15 @@ impl Loader {
         let exact = self.origin_of("advertised.listeners");
         match (&exact, &origin) {
             (Origin::Env(_), Origin::Env(_)) | (Origin::Flag(_), Origin::Flag(_)) => {
-                let remedy = format!(
-                    "Use advertised.listeners or {ADVERTISE_FLAG}/{ADVERTISED_ADDR_ENV}, not both"
-                );
-                return self.fault(
-                    "advertised.listeners",
-                    origin,
-                    format!("{exact} is set as well"),
-                    remedy,
-                );
+                let remedy =
+                    format!("Use advertised.listeners or {ADVERTISE_FLAG}/{ADVERTISED_ADDR_ENV}, not both");
+                return self.fault("advertised.listeners", origin, format!("{exact} is set as well"), remedy);
             }
             (Origin::Flag(_), _) => return,
             _ => {}
         }
         let named = if let Ok(host) = listeners::parse_host(&text) {
-            binds
-                .iter()
-                .map(|(name, bind)| (name, HostPort::new(&host, bind.port)))
-                .collect()
+            binds.iter().map(|(name, bind)| (name, HostPort::new(&host, bind.port))).collect()
         } else {
             match (text.parse::<HostPort>(), binds) {
                 (Ok(address), [(name, _)]) => vec![(name, address)],
@@ -409,26 +351,14 @@ impl Loader {
                 }
             }
         };
-        let text: Vec<_> = named
-            .iter()
-            .map(|(name, address)| format!("{name}://{address}"))
-            .collect();
-        self.chosen.insert(
-            "advertised.listeners",
-            (Value::Text(text.join(",")), origin),
-        );
+        let text: Vec<_> = named.iter().map(|(name, address)| format!("{name}://{address}")).collect();
+        self.chosen.insert("advertised.listeners", (Value::Text(text.join(",")), origin));
     }
 
     /// Values that are each good and do not fit together.
     fn together(&mut self, config: &BrokerConfig) {
-        let origin = |name: &str| {
-            config
-                .entries
-                .origin(name)
-                .cloned()
-                .unwrap_or(Origin::Default)
-        };
-        let (groups, network) = (&config.groups, &config.network);
+        let origin = |name: &str| config.entries.origin(name).cloned().unwrap_or(Origin::Default);
+        let (groups, network) = (&config.group, &config.network);
         if groups.min_session_timeout_ms > groups.max_session_timeout_ms {
             let problem = format!(
                 "{} is above group.max.session.timeout.ms ({})",
@@ -450,24 +380,18 @@ impl Loader {
 
     /// Two sockets of ours on one address.
     fn addresses(&mut self, config: &BrokerConfig) {
-        let mut taken: Vec<(&str, &HostPort)> = Vec::new();
-        let kafka = config
-            .listeners
-            .iter()
-            .map(|listener| ("listeners", &listener.bind));
-        for (option, address) in kafka.chain([("http.addr", &config.http.http_addr)]) {
+        let mut taken: Vec<(&str, std::net::SocketAddr)> = Vec::new();
+        let kafka = config.listeners.iter().map(|listener| ("listeners", listener.bind));
+        for (option, address) in kafka.chain([("http.addr", config.http.http_addr)]) {
             let clash = taken.iter().find(|(_, other)| {
-                other.port == address.port
-                    && address.port != 0
-                    && (other.host == address.host || other.is_wildcard() || address.is_wildcard())
+                let (one, two) = (address.ip(), other.ip());
+                let covered = one.is_ipv4() == two.is_ipv4()
+                    && (one == two || one.is_unspecified() || two.is_unspecified());
+                other.port() == address.port() && address.port() != 0 && covered
             });
             if let Some((other_option, other)) = clash {
                 let problem = format!("{address} is the same address as {other} of {other_option}");
-                let origin = config
-                    .entries
-                    .origin(option)
-                    .cloned()
-                    .unwrap_or(Origin::Default);
+                let origin = config.entries.origin(option).cloned().unwrap_or(Origin::Default);
                 self.fault(option, origin, problem, "Choose another port");
             }
             taken.push((option, address));
@@ -476,10 +400,7 @@ impl Loader {
 }
 
 fn hint(name: &str) -> Option<&'static str> {
-    HINTS
-        .iter()
-        .find(|(tried, _)| *tried == name)
-        .map(|(_, meant)| *meant)
+    HINTS.iter().find(|(tried, _)| *tried == name).map(|(_, meant)| *meant)
 }
 
 fn did_you_mean(meant: Option<&str>) -> String {

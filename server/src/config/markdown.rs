@@ -52,17 +52,16 @@ and shown; those marked *no effect* are kept for tools that set and compare them
 /// The whole reference.
 pub fn markdown() -> String {
     let mut out = String::from(HEAD);
-    out.push_str("| setting | type | default | importance | environment | meaning |\n|---|---|---|---|---|---|\n");
+    out.push_str(
+        "| setting | type | default | importance | environment | meaning |\n|---|---|---|---|---|---|\n",
+    );
     for setting in table::all() {
         let importance = match setting.importance {
             Importance::High => "high",
             Importance::Medium => "medium",
             Importance::Low => "low",
         };
-        let alias = setting
-            .env_alias
-            .map(|alias| format!(", `{alias}`"))
-            .unwrap_or_default();
+        let alias = setting.env_alias.map(|alias| format!(", `{alias}`")).unwrap_or_default();
         let _ = writeln!(
             out,
             "| `{}` | {} | {} | {importance} | `{}`{alias} | {} |",
@@ -109,9 +108,5 @@ fn synonyms(topic: &TopicSetting) -> String {
         .filter(|synonym| table::find(synonym.name).is_some())
         .map(|synonym| format!("`{}`", synonym.name))
         .collect();
-    if known.is_empty() {
-        "–".to_owned()
-    } else {
-        known.join(", ")
-    }
+    if known.is_empty() { "–".to_owned() } else { known.join(", ") }
 }

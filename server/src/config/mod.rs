@@ -26,9 +26,8 @@ mod topic_table;
 mod value;
 
 pub use broker::{
-    BrokerConfig, FetchSettings, GroupSettings, HttpSettings, LogFormat, LogSettings,
-    NetworkSettings, NodeSettings, ProduceProfile, ProducerSettings, RetentionSettings, Secret,
-    StorageSettings, TopicSettings, WalProfile,
+    BrokerConfig, FetchSettings, GroupSettings, HttpSettings, LogFormat, LogSettings, NetworkSettings,
+    NodeSettings, ProducerSettings, RetentionSettings, Secret, StorageSettings, TopicSettings,
 };
 pub use entries::{ConfigEntries, ConfigEntry, ConfigSource, ConfigSynonym};
 pub use fault::{Fault, Faults, Origin};
@@ -38,8 +37,8 @@ pub use markdown::{REFERENCE_PATH, markdown};
 pub use setting::{Importance, Kind, Setting};
 pub use table::{all as settings, find as find_setting};
 pub use topic::{
-    CompressionType, Durability, TimestampType, TopicConfig, TopicFault, describe_topic,
-    is_list_config, topic_config_names, validate_overrides,
+    CompressionType, Durability, TimestampType, TopicConfig, TopicFault, describe_topic, is_list_config,
+    topic_config_names, validate_overrides,
 };
 pub use topic_table::{TopicSetting, topic_settings};
 

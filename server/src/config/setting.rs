@@ -3,8 +3,9 @@
 
 use std::path::PathBuf;
 
-use super::broker::{BrokerConfig, LogFormat, ProduceProfile, Secret, WalProfile};
-use super::listeners::HostPort;
+use chronik_engine::store::rocks::{CommitProfile, WalProfile};
+
+use super::broker::{BrokerConfig, LogFormat, Secret};
 use super::value::{Check, Value};
 
 /// Type of a setting, with the numbers of DescribeConfigs (ConfigResponse in Kafka's
@@ -78,8 +79,8 @@ pub enum Bind {
     },
     /// The default of this topic config: read through [`TopicConfig`](super::TopicConfig).
     TopicDefault(&'static str),
-    /// Interpreted together with other rows into [`BrokerConfig::listeners`].
-    Listeners,
+    /// Interpreted together with other rows: [`BrokerConfig::listeners`] and `http_addr`.
+    Addresses,
 }
 
 /// One row: everything that is to know about a setting.
@@ -181,30 +182,21 @@ impl FromValue for Option<Secret> {
     }
 }
 
-impl FromValue for HostPort {
-    fn from_value(value: &Value) -> Self {
-        value.text().parse().expect("the row checks host and port")
-    }
-}
-
 impl FromValue for LogFormat {
     fn from_value(value: &Value) -> Self {
-        if value.text() == "json" {
-            LogFormat::Json
-        } else {
-            LogFormat::Text
-        }
+        if value.text() == "json" { LogFormat::Json } else { LogFormat::Text }
     }
 }
 
-impl FromValue for ProduceProfile {
+impl FromValue for CommitProfile {
     fn from_value(value: &Value) -> Self {
-        ProduceProfile::from_name(&value.text()).expect("the row lists the profile's names")
+        value.text().parse().expect("the row lists the names of the engine's profiles")
     }
 }
 
 impl FromValue for Option<WalProfile> {
+    /// `auto`, the only other name, is left to be detected.
     fn from_value(value: &Value) -> Self {
-        WalProfile::from_name(&value.text())
+        value.text().parse().ok()
     }
 }

@@ -5,7 +5,6 @@
 //! each row's field. Kafka settings without effect on one node are absent on purpose, so that a file
 //! naming them is refused instead of silently ignored.
 
-use super::broker::{ProduceProfile, WalProfile};
 use super::listeners::HostPort;
 use super::setting::{Bind, FromValue, Importance, Kind, Setting};
 use super::value::Check;
@@ -20,6 +19,11 @@ macro_rules! field {
     };
 }
 
+/// The engine's names; a test compares.
+pub(super) const PRODUCE_PROFILES: &[&str] = &["low-latency", "balanced", "high-throughput", "extreme"];
+/// The engine's names, and `auto`; a test compares.
+pub(super) const WAL_PROFILES: &[&str] = &["auto", "low", "medium", "high", "ultra"];
+
 const INT_MAX: i64 = i32::MAX as i64;
 
 const fn row(
@@ -31,16 +35,7 @@ const fn row(
     bind: Bind,
     doc: &'static str,
 ) -> Setting {
-    Setting {
-        name,
-        kind,
-        default,
-        check,
-        importance,
-        doc,
-        env_alias: None,
-        bind,
-    }
+    Setting { name, kind, default, check, importance, doc, env_alias: None, bind }
 }
 
 const fn with_env(mut setting: Setting, alias: &'static str) -> Setting {
@@ -79,9 +74,9 @@ static SETTINGS: &[Setting] = &[
         "The broker id that clients see in Metadata. Keep it for the life of the data directory."),
     row("data.dir", Text, Some("./data"), NonEmpty, High, field!(node.data_dir),
         "Directory of everything durable. Created when absent; one broker at a time may use it."),
-    row("listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), NonEmpty, High, Bind::Listeners,
+    row("listeners", List, Some("PLAINTEXT://127.0.0.1:9092"), NonEmpty, High, Bind::Addresses,
         "Addresses to listen on, as NAME://HOST:PORT, comma separated; names must differ. IPv6 hosts are written in brackets: `INTERNAL://0.0.0.0:9092,EXTERNAL://[::1]:9094`. The environment variable CHRONIK_BIND_ADDR replaces the host alone, here and in `http.addr`; the flag `--kafka-addr HOST:PORT` names a single listener."),
-    row("advertised.listeners", List, None, Any, High, Bind::Listeners,
+    row("advertised.listeners", List, None, Any, High, Bind::Addresses,
         "What clients are told to connect to, as NAME://HOST:PORT for any of the names in `listeners`; a client is always answered with the address of the listener it asked. Without it the bound address is told, and for 0.0.0.0 or [::] the address of a network interface, which is logged at start. The environment variable CHRONIK_ADVERTISED_ADDR takes HOST (every listener keeps its port) or HOST:PORT (a single listener); so does the flag `--advertise`."),
     row("connections.max.idle.ms", Long, Some("600000"), AtLeast(1), Medium, field!(network.connections_max_idle_ms),
         "A connection on which nothing moved for this long is closed, as is one whose peer stopped reading."),
@@ -149,19 +144,19 @@ static SETTINGS: &[Setting] = &[
     row("compression.zstd.level", Int, Some("3"), Between(-131_072, 22), Medium, Bind::TopicDefault("compression.zstd.level"),
         "Level when `compression.type` is zstd."),
     // Groups.
-    row("group.initial.rebalance.delay.ms", Int, Some("3000"), AtLeast(0), Medium, field!(groups.initial_rebalance_delay_ms),
+    row("group.initial.rebalance.delay.ms", Int, Some("3000"), AtLeast(0), Medium, field!(group.initial_rebalance_delay_ms),
         "How long the first rebalance of an empty group waits for further members. 0 makes a single consumer start at once."),
-    row("group.min.session.timeout.ms", Int, Some("6000"), AtLeast(1), Medium, field!(groups.min_session_timeout_ms),
+    row("group.min.session.timeout.ms", Int, Some("6000"), AtLeast(1), Medium, field!(group.min_session_timeout_ms),
         "Shortest session timeout a member may ask for."),
-    row("group.max.session.timeout.ms", Int, Some("1800000"), AtLeast(1), Medium, field!(groups.max_session_timeout_ms),
+    row("group.max.session.timeout.ms", Int, Some("1800000"), AtLeast(1), Medium, field!(group.max_session_timeout_ms),
         "Longest session timeout a member may ask for."),
-    row("group.max.size", Int, Some("2147483647"), Between(1, INT_MAX), Medium, field!(groups.group_max_size),
+    row("group.max.size", Int, Some("2147483647"), Between(1, INT_MAX), Medium, field!(group.group_max_size),
         "Members of one group."),
-    row("offset.metadata.max.bytes", Int, Some("4096"), AtLeast(0), High, field!(groups.offset_metadata_max_bytes),
+    row("offset.metadata.max.bytes", Int, Some("4096"), AtLeast(0), High, field!(group.offset_metadata_max_bytes),
         "Longest metadata text committed with an offset."),
-    row("offsets.retention.minutes", Int, Some("10080"), AtLeast(1), High, field!(groups.offsets_retention_minutes),
+    row("offsets.retention.minutes", Int, Some("10080"), AtLeast(1), High, field!(group.offsets_retention_minutes),
         "Committed offsets expire this long after their group became empty, or after the commit for consumers without a group."),
-    row("offsets.retention.check.interval.ms", Long, Some("600000"), AtLeast(1), High, field!(groups.offsets_retention_check_interval_ms),
+    row("offsets.retention.check.interval.ms", Long, Some("600000"), AtLeast(1), High, field!(group.offsets_retention_check_interval_ms),
         "How often expired offsets are looked for."),
     // Producers.
     row("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), Low, field!(producers.producer_id_expiration_ms),
@@ -169,13 +164,13 @@ static SETTINGS: &[Setting] = &[
     row("producer.id.expiration.check.interval.ms", Int, Some("600000"), AtLeast(1), Low, field!(producers.producer_id_expiration_check_interval_ms),
         "How often forgotten producers are looked for."),
     // Chronik's own.
-    row("chronik.produce.profile", Text, Some("high-throughput"), OneOf(ProduceProfile::NAMES), Medium, field!(storage.produce_profile),
-        "What one commit (one fsync) may gather under load: `low-latency` 1 batch, 10 ms, 16 MiB; `balanced` 10, 100 ms, 32 MiB; `high-throughput` 100, 500 ms, 128 MiB; `extreme` 500, 2000 ms, 512 MiB. Ceilings: an idle disk commits at once and nothing waits for a timer."),
-    row("chronik.wal.profile", Text, Some("auto"), OneOf(WalProfile::NAMES), Medium, field!(storage.wal_profile),
+    row("chronik.produce.profile", Text, Some("high-throughput"), OneOf(PRODUCE_PROFILES), Medium, field!(storage.produce_profile),
+        "What one commit (one fsync) may gather under load: `low-latency` 1 batch or 16 MiB; `balanced` 10 or 32 MiB; `high-throughput` 100 or 128 MiB; `extreme` 500 or 512 MiB. Ceilings: an idle disk commits at once and nothing waits for a timer."),
+    row("chronik.wal.profile", Text, Some("auto"), OneOf(WAL_PROFILES), Medium, field!(storage.wal_profile),
         "Memory for write buffers, cache, recent records and background jobs; `auto` chooses from cores, memory and cgroup limits."),
     row("chronik.disk.reserve.bytes", Long, Some("1073741824"), AtLeast(0), High, field!(storage.disk_reserve_bytes),
         "Free disk space below which produce is refused with a retriable error while reads go on. It recovers by itself."),
-    row("http.addr", Text, Some("127.0.0.1:6092"), With(host_port), High, field!(http.http_addr),
+    row("http.addr", Text, Some("127.0.0.1:6092"), With(host_port), High, Bind::Addresses,
         "Address of health, metrics and administration. Not on loopback and without `chronik.admin.api.key`, only health and metrics are served."),
     row("chronik.admin.api.key", Password, None, NonEmpty, High, field!(http.admin_api_key),
         "Key that `/v1/admin` asks for, as `Authorization: Bearer KEY` or `X-API-Key: KEY`. Prefer the environment variable to the file."),

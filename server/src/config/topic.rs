@@ -90,15 +90,10 @@ impl TopicConfig {
     /// Computes the effective configs. Overrides that would not pass [`validate_overrides`] (written
     /// by another version, say) count as not set: a topic must open whatever was stored.
     pub fn new(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> Self {
-        let layers = Layers {
-            overrides,
-            entries: &broker.entries,
-        };
+        let layers = Layers { overrides, entries: &broker.entries };
         let policy = layers.text("cleanup.policy");
         let policies = split_list(&policy);
-        let internal = layers
-            .find("internal.segment.bytes")
-            .map(|value| int(&value));
+        let internal = layers.find("internal.segment.bytes").map(|value| int(&value));
         Self {
             retention_ms: layers.long("retention.ms"),
             retention_bytes: layers.long("retention.bytes"),
@@ -163,8 +158,7 @@ impl Layers<'_> {
     }
 
     fn value(&self, name: &str) -> Value {
-        self.find(name)
-            .expect("the row has a default that passes its own check")
+        self.find(name).expect("the row has a default that passes its own check")
     }
 
     fn int(&self, name: &str) -> i32 {
@@ -214,10 +208,7 @@ impl fmt::Display for TopicFault {
 }
 
 /// Checks a topic's complete set of overrides: names, values, and values together.
-pub fn validate_overrides(
-    overrides: &BTreeMap<String, String>,
-    broker: &BrokerConfig,
-) -> Vec<TopicFault> {
+pub fn validate_overrides(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> Vec<TopicFault> {
     let mut faults: Vec<TopicFault> = overrides
         .iter()
         .filter_map(|(name, text)| {
@@ -230,38 +221,23 @@ pub fn validate_overrides(
                     }
                 },
             };
-            Some(TopicFault {
-                name: name.clone(),
-                message,
-            })
+            Some(TopicFault { name: name.clone(), message })
         })
         .collect();
-    let layers = Layers {
-        overrides,
-        entries: &broker.entries,
-    };
-    let (min, max) = (
-        layers.long("min.compaction.lag.ms"),
-        layers.long("max.compaction.lag.ms"),
-    );
+    let layers = Layers { overrides, entries: &broker.entries };
+    let (min, max) = (layers.long("min.compaction.lag.ms"), layers.long("max.compaction.lag.ms"));
     if min > max {
         let message = format!(
             "conflict topic config setting min.compaction.lag.ms ({min}) > max.compaction.lag.ms ({max})"
         );
-        faults.push(TopicFault {
-            name: "min.compaction.lag.ms".to_owned(),
-            message,
-        });
+        faults.push(TopicFault { name: "min.compaction.lag.ms".to_owned(), message });
     }
     faults
 }
 
 /// Names of the configs that are shown.
 pub fn topic_config_names() -> impl Iterator<Item = &'static str> {
-    topic_settings()
-        .iter()
-        .filter(|setting| !setting.hidden)
-        .map(|setting| setting.name)
+    topic_settings().iter().filter(|setting| !setting.hidden).map(|setting| setting.name)
 }
 
 /// Whether APPEND and SUBTRACT apply to the config; `None` when there is none of this name.
@@ -271,10 +247,7 @@ pub fn is_list_config(name: &str) -> Option<bool> {
 
 /// A topic's configs as DescribeConfigs shows them, with all synonyms (KIP-226's order: topic,
 /// static broker, default).
-pub fn describe_topic(
-    overrides: &BTreeMap<String, String>,
-    broker: &BrokerConfig,
-) -> Vec<ConfigEntry> {
+pub fn describe_topic(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> Vec<ConfigEntry> {
     topic_settings()
         .iter()
         .filter(|setting| !setting.hidden || overrides.contains_key(setting.name))
@@ -300,9 +273,7 @@ fn describe_one(
     ConfigEntry {
         name: setting.name,
         value: layers.find(setting.name).map(|value| value.text()),
-        source: synonyms
-            .first()
-            .map_or(ConfigSource::Default, |first| first.source),
+        source: synonyms.first().map_or(ConfigSource::Default, |first| first.source),
         read_only: false,
         sensitive: false,
         synonyms,

@@ -72,16 +72,7 @@ const fn active(
     synonyms: &'static [Synonym],
     doc: &'static str,
 ) -> TopicSetting {
-    TopicSetting {
-        name,
-        kind,
-        default: Some(default),
-        check,
-        synonyms,
-        effect: true,
-        hidden: false,
-        doc,
-    }
+    TopicSetting { name, kind, default: Some(default), check, synonyms, effect: true, hidden: false, doc }
 }
 
 const fn inert(
@@ -92,16 +83,7 @@ const fn inert(
     synonyms: &'static [Synonym],
     doc: &'static str,
 ) -> TopicSetting {
-    TopicSetting {
-        name,
-        kind,
-        default: Some(default),
-        check,
-        synonyms,
-        effect: false,
-        hidden: false,
-        doc,
-    }
+    TopicSetting { name, kind, default: Some(default), check, synonyms, effect: false, hidden: false, doc }
 }
 
 const fn hidden(mut setting: TopicSetting, default: Option<&'static str>) -> TopicSetting {
@@ -124,16 +106,13 @@ fn no_tiering(text: &str) -> Result<(), String> {
 /// `partition:replica` pairs, or `*`.
 fn throttled_replicas(text: &str) -> Result<(), String> {
     let pair = |item: &str| {
-        item.split_once(':').is_some_and(|(left, right)| {
-            left.parse::<u32>().is_ok() && right.parse::<u32>().is_ok()
-        })
+        item.split_once(':')
+            .is_some_and(|(left, right)| left.parse::<u32>().is_ok() && right.parse::<u32>().is_ok())
     };
     if text.is_empty() || text == "*" || text.split(',').all(|item| pair(item.trim())) {
         Ok(())
     } else {
-        Err(format!(
-            "`{text}` must be `*` or a list of partition:replica pairs"
-        ))
+        Err(format!("`{text}` must be `*` or a list of partition:replica pairs"))
     }
 }
 

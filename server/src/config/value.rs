@@ -48,10 +48,7 @@ impl Value {
             Kind::Boolean => Value::Bool(parse_bool(text)?),
             Kind::Int => Value::Int(parse_int(text, i32::MIN.into(), i32::MAX.into())?),
             Kind::Long => Value::Int(parse_int(text, i64::MIN, i64::MAX)?),
-            Kind::Double => Value::Double(
-                text.parse()
-                    .map_err(|_| format!("`{text}` is not a number"))?,
-            ),
+            Kind::Double => Value::Double(text.parse().map_err(|_| format!("`{text}` is not a number"))?),
             Kind::String | Kind::List | Kind::Password => Value::Text(text.to_owned()),
         };
         check_value(check, &value)?;
@@ -80,13 +77,9 @@ fn parse_bool(text: &str) -> Result<bool, String> {
 }
 
 fn parse_int(text: &str, min: i64, max: i64) -> Result<i64, String> {
-    let number: i128 = text
-        .parse()
-        .map_err(|_| format!("`{text}` is not a whole number"))?;
+    let number: i128 = text.parse().map_err(|_| format!("`{text}` is not a whole number"))?;
     if number < min.into() || number > max.into() {
-        return Err(format!(
-            "{number} does not fit; it must be from {min} to {max}"
-        ));
+        return Err(format!("{number} does not fit; it must be from {min} to {max}"));
     }
     i64::try_from(number).map_err(|_| format!("{number} does not fit 64 bits"))
 }
@@ -97,20 +90,17 @@ fn check_value(check: Check, value: &Value) -> Result<(), String> {
         (Check::AtLeast(min), Value::Int(n)) if *n < min => {
             Err(format!("{n} is too small; it must be at least {min}"))
         }
-        (Check::Between(min, max), Value::Int(n)) if *n < min || *n > max => Err(format!(
-            "{n} is out of range; it must be from {min} to {max}"
-        )),
-        (Check::Level(min, max), Value::Int(n)) if *n != -1 && (*n < min || *n > max) => Err(
-            format!("{n} is not a level; it must be from {min} to {max}, or -1"),
-        ),
+        (Check::Between(min, max), Value::Int(n)) if *n < min || *n > max => {
+            Err(format!("{n} is out of range; it must be from {min} to {max}"))
+        }
+        (Check::Level(min, max), Value::Int(n)) if *n != -1 && (*n < min || *n > max) => {
+            Err(format!("{n} is not a level; it must be from {min} to {max}, or -1"))
+        }
         (Check::Fraction, Value::Double(n)) if !(0.0..=1.0).contains(n) => {
             Err(format!("{n} is out of range; it must be from 0 to 1"))
         }
         (Check::OneOf(words), Value::Text(text)) if !words.contains(&text.as_str()) => {
-            Err(format!(
-                "`{text}` is unknown; it must be one of {}",
-                words.join(", ")
-            ))
+            Err(format!("`{text}` is unknown; it must be one of {}", words.join(", ")))
         }
         (Check::ListOf(words), Value::Text(text)) => check_list(words, text),
         (Check::NonEmpty, Value::Text(text)) if text.is_empty() => Err("it is empty".to_owned()),
@@ -123,10 +113,7 @@ fn check_list(words: &[&str], text: &str) -> Result<(), String> {
     let items = split_list(text);
     for (index, item) in items.iter().enumerate() {
         if !words.contains(item) {
-            return Err(format!(
-                "`{item}` is unknown; it must be one of {}",
-                words.join(", ")
-            ));
+            return Err(format!("`{item}` is unknown; it must be one of {}", words.join(", ")));
         }
         if items[..index].contains(item) {
             return Err(format!("`{item}` is named twice"));
@@ -137,10 +124,7 @@ fn check_list(words: &[&str], text: &str) -> Result<(), String> {
 
 /// The items of a comma separated list; the empty text is the empty list.
 pub fn split_list(text: &str) -> Vec<&str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .collect()
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()
 }
 
 /// Turns `250MB`, `64 KiB` or `1g` into bytes for settings counted in bytes; other text is returned
@@ -158,11 +142,7 @@ pub fn expand_size(text: &str) -> String {
         "t" | "tb" | "tib" => 40,
         _ => return trimmed.to_owned(),
     };
-    match digits
-        .parse::<i64>()
-        .ok()
-        .and_then(|n| n.checked_mul(1 << shift))
-    {
+    match digits.parse::<i64>().ok().and_then(|n| n.checked_mul(1 << shift)) {
         Some(bytes) => bytes.to_string(),
         None => trimmed.to_owned(),
     }
