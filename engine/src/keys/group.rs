@@ -199,11 +199,17 @@ mod tests {
 
     #[test]
     fn golden_values() {
-        let offset =
-            OffsetValue { offset: 300, leader_epoch: 1, metadata: "m".into(), committed_ms: 5, expires_ms: Some(6) };
+        let offset = OffsetValue {
+            offset: 300,
+            leader_epoch: 1,
+            metadata: "m".into(),
+            committed_ms: 5,
+            expires_ms: Some(6),
+        };
         assert_eq!(offset.encode_to_vec(), [8, 172, 2, 16, 1, 26, 1, b'm', 32, 5, 40, 6]);
         assert_eq!(decode_offset(&offset.encode_to_vec()).unwrap(), offset);
-        let member = MemberValue { member_id: "a".into(), assignment: Bytes::from_static(b"x"), ..Default::default() };
+        let member =
+            MemberValue { member_id: "a".into(), assignment: Bytes::from_static(b"x"), ..Default::default() };
         let group = GroupMetadataValue {
             kind: KIND_CLASSIC,
             protocol_type: Some("consumer".into()),
@@ -211,8 +217,7 @@ mod tests {
             members: vec![member],
             ..Default::default()
         };
-        let golden =
-            [&[8, 1, 18, 8][..], b"consumer", &[24, 7, 58, 6, 10, 1, b'a', 66, 1, b'x']].concat();
+        let golden = [&[8, 1, 18, 8][..], b"consumer", &[24, 7, 58, 6, 10, 1, b'a', 66, 1, b'x']].concat();
         assert_eq!(group.encode_to_vec(), golden);
         assert_eq!(decode_group(&golden).unwrap(), group);
     }

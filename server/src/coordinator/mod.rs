@@ -1,9 +1,9 @@
 //! Coordinators: who owns a consumer group's state, and how it becomes durable.
 //!
 //! The decisions are pure and synchronous ([`group`]): a request and the time come in, records, replies and timers
-//! come out. [`shard`] is the only place with a task: it runs decisions one after another, persists their records
-//! through a [`GroupStore`] and keeps the [`timer`]s. [`GroupCoordinator`] is what handlers hold; its replies are
-//! given out only once everything they tell is durable.
+//! come out. `shard` is the only place with a task: it runs decisions one after another, persists their records
+//! through a [`GroupStore`] and keeps the [`timer`]s. [`GroupCoordinator`] is what handlers hold; it gives a reply
+//! out only once everything the reply tells is durable.
 //!
 //! Kafka's `__consumer_offsets` is not a log here: records go to the `meta` keyspace under typed keys.
 
@@ -15,5 +15,5 @@ mod store;
 pub mod timer;
 
 pub use handle::GroupCoordinator;
-pub use shard::{CoordinatorEnvironment, StartError, start};
+pub use shard::TopicNames;
 pub use store::{EngineGroupStore, GroupStore};

@@ -40,7 +40,11 @@ impl Groups {
         let outcomes: Vec<_> = request
             .topics
             .iter()
-            .map(|(name, ..)| if group.is_subscribed_to(name) { Err(GroupError::SubscribedToTopic) } else { Ok(()) })
+            .map(
+                |(name, ..)| {
+                    if group.is_subscribed_to(name) { Err(GroupError::SubscribedToTopic) } else { Ok(()) }
+                },
+            )
             .collect();
         for ((_, topic, partitions), outcome) in request.topics.iter().zip(&outcomes) {
             if outcome.is_ok() {
@@ -68,7 +72,9 @@ impl Groups {
         let Some(entry) = self.entries.get(group_id) else { return };
         let group = entry.classic();
         // Ids that were given out end with the group.
-        effects.timers.extend(group.pending_joins.iter().map(|member_id| (group.session_key(member_id), None)));
+        effects
+            .timers
+            .extend(group.pending_joins.iter().map(|member_id| (group.session_key(member_id), None)));
         let offsets: Vec<(Uuid, u32)> = entry.offsets.keys().copied().collect();
         for (topic, partition) in offsets {
             self.remove_offset(now, group_id, topic, partition, effects);

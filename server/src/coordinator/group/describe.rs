@@ -31,9 +31,11 @@ impl Groups {
         let passes = |filter: &[String], value: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(value))
         };
-        let listed = self.entries.values().map(Entry::classic).filter(|group| {
-            passes(states, group.state.name()) && passes(kinds, CLASSIC_KIND)
-        });
+        let listed = self
+            .entries
+            .values()
+            .map(Entry::classic)
+            .filter(|group| passes(states, group.state.name()) && passes(kinds, CLASSIC_KIND));
         Ok(listed.map(ClassicGroup::listing).collect())
     }
 }

@@ -21,7 +21,9 @@ impl Groups {
         let fetched = partitions.iter().map(|&(topic, partition)| FetchedOffset {
             topic,
             partition,
-            committed: entry.and_then(|entry| entry.offsets.get(&(topic, partition))).map(|offset| offset.to_value()),
+            committed: entry
+                .and_then(|entry| entry.offsets.get(&(topic, partition)))
+                .map(|offset| offset.to_value()),
         });
         Ok(fetched.collect())
     }

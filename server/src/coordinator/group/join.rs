@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::state::{ClassicGroup, ClassicState, Member};
-use super::{
-    Context, Effects, Entry, GroupError, Groups, JoinRefused, JoinRequest, Now, Token,
-};
+use super::{Context, Effects, Entry, GroupError, Groups, JoinRefused, JoinRequest, Now, Token};
 use crate::coordinator::limits::{GROUP_ID_BYTES_MAX, NEW_MEMBER_JOIN_TIMEOUT_MS, PENDING_MEMBERS_MAX};
 
 impl Groups {
@@ -116,7 +114,13 @@ impl ClassicGroup {
         self.refuse(token, &member_id, GroupError::MemberIdRequired, context);
     }
 
-    fn add_member(&mut self, token: Token, member_id: Arc<str>, request: JoinRequest, context: &mut Context<'_>) {
+    fn add_member(
+        &mut self,
+        token: Token,
+        member_id: Arc<str>,
+        request: JoinRequest,
+        context: &mut Context<'_>,
+    ) {
         if self.members.is_empty() {
             self.protocol_type = Some(request.protocol_type);
         }
@@ -148,7 +152,8 @@ impl ClassicGroup {
     /// A member that the group knows joins again.
     fn rejoin(&mut self, token: Token, request: JoinRequest, context: &mut Context<'_>) {
         let member_id = request.member_id.clone();
-        let unchanged = self.members.get(&member_id).is_some_and(|member| member.protocols == request.protocols);
+        let unchanged =
+            self.members.get(&member_id).is_some_and(|member| member.protocols == request.protocols);
         let answer_now = match self.state {
             ClassicState::PreparingRebalance => false,
             // It may not have got the first answer.

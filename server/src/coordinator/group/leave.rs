@@ -35,7 +35,11 @@ impl Groups {
 }
 
 impl ClassicGroup {
-    fn member_leaves(&mut self, leaving: &LeavingMember, context: &mut Context<'_>) -> Result<(), GroupError> {
+    fn member_leaves(
+        &mut self,
+        leaving: &LeavingMember,
+        context: &mut Context<'_>,
+    ) -> Result<(), GroupError> {
         let member_id: Arc<str> = if leaving.member_id.is_empty() {
             // An administrator knows static members by instance id alone (KIP-345).
             let instance_id = leaving.instance_id.as_ref().ok_or(GroupError::UnknownMember)?;

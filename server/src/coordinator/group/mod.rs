@@ -227,7 +227,8 @@ impl Groups {
     pub fn timer_fired(&mut self, now: Now, key: &TimerKey) -> Effects {
         let mut effects = Effects::default();
         let mut context = Context { now, config: &self.config, effects: &mut effects };
-        let (TimerKey::Session { group_id, .. } | TimerKey::Join { group_id } | TimerKey::Sync { group_id }) = key;
+        let (TimerKey::Session { group_id, .. } | TimerKey::Join { group_id } | TimerKey::Sync { group_id }) =
+            key;
         if let Some(entry) = self.entries.get_mut(group_id) {
             let group = entry.classic_mut();
             match key {

@@ -49,7 +49,8 @@ impl ClassicGroup {
 
     /// Completes the join phase if nobody is missing; the first one of a group always waits for its delay.
     pub(super) fn maybe_complete_join(&mut self, context: &mut Context<'_>) {
-        if self.state == ClassicState::PreparingRebalance && self.initial_delay.is_none() && self.all_joined() {
+        if self.state == ClassicState::PreparingRebalance && self.initial_delay.is_none() && self.all_joined()
+        {
             self.complete_join(context);
         }
     }
@@ -152,7 +153,11 @@ impl ClassicGroup {
         Synced {
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
-            assignment: self.members.get(member_id).map(|member| member.assignment.clone()).unwrap_or_default(),
+            assignment: self
+                .members
+                .get(member_id)
+                .map(|member| member.assignment.clone())
+                .unwrap_or_default(),
         }
     }
 

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use chronik_engine::keys::group::{GroupMetadataValue, KIND_CLASSIC, MemberValue};
 
 use super::{
-    Context, GroupError, Joined, JoinedMember, JoinReply, Now, Protocol, Record, SyncReply, TimerKey, Token,
+    Context, GroupError, JoinReply, Joined, JoinedMember, Now, Protocol, Record, SyncReply, TimerKey, Token,
     subscription,
 };
 
@@ -150,10 +150,10 @@ impl ClassicGroup {
             if let Some(instance_id) = &instance_id {
                 group.static_members.insert(instance_id.clone(), member_id.clone());
             }
-            let protocols = group.protocol.iter().map(|name| Protocol {
-                name: name.clone(),
-                metadata: stored.subscription.clone(),
-            });
+            let protocols = group
+                .protocol
+                .iter()
+                .map(|name| Protocol { name: name.clone(), metadata: stored.subscription.clone() });
             let member = Member {
                 instance_id,
                 client_id: stored.client_id.as_str().into(),
@@ -225,7 +225,11 @@ impl ClassicGroup {
     }
 
     /// Whether the member may speak for the group: known, and not replaced by one with the same instance id.
-    pub(super) fn check_member(&self, member_id: &str, instance_id: Option<&Arc<str>>) -> Result<(), GroupError> {
+    pub(super) fn check_member(
+        &self,
+        member_id: &str,
+        instance_id: Option<&Arc<str>>,
+    ) -> Result<(), GroupError> {
         if let Some(instance_id) = instance_id {
             match self.static_members.get(instance_id) {
                 None => return Err(GroupError::UnknownMember),
@@ -258,7 +262,8 @@ impl ClassicGroup {
         if self.state == ClassicState::Empty {
             return !protocol_type.is_empty() && !protocols.is_empty();
         }
-        let common = |protocol: &Protocol| self.members.values().all(|member| member.supports(&protocol.name));
+        let common =
+            |protocol: &Protocol| self.members.values().all(|member| member.supports(&protocol.name));
         self.protocol_type.as_deref() == Some(protocol_type) && protocols.iter().any(common)
     }
 
@@ -346,7 +351,12 @@ impl ClassicGroup {
     }
 
     /// Answers the member's SyncGroup, if it waits; says whether it did.
-    pub(super) fn answer_sync(&mut self, member_id: &str, reply: SyncReply, context: &mut Context<'_>) -> bool {
+    pub(super) fn answer_sync(
+        &mut self,
+        member_id: &str,
+        reply: SyncReply,
+        context: &mut Context<'_>,
+    ) -> bool {
         let waiting = self.members.get_mut(member_id).and_then(|member| member.awaiting_sync.take());
         let Some(token) = waiting else { return false };
         context.effects.syncs.push((token, self.id.clone(), reply));

@@ -26,7 +26,12 @@ impl Groups {
 }
 
 impl ClassicGroup {
-    fn sync(&mut self, token: Token, request: SyncRequest, context: &mut Context<'_>) -> Result<(), GroupError> {
+    fn sync(
+        &mut self,
+        token: Token,
+        request: SyncRequest,
+        context: &mut Context<'_>,
+    ) -> Result<(), GroupError> {
         if self.state == ClassicState::Empty {
             return Err(GroupError::UnknownMember);
         }
@@ -34,7 +39,8 @@ impl ClassicGroup {
         if request.generation != self.generation {
             return Err(GroupError::IllegalGeneration);
         }
-        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol, &self.protocol) {
+        if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol, &self.protocol)
+        {
             return Err(GroupError::InconsistentProtocol);
         }
         match self.state {

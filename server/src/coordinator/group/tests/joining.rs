@@ -219,10 +219,8 @@ fn the_rebalance_timeout_is_the_longest_of_the_members() {
 fn dynamic_members_that_do_not_rejoin_in_time_are_removed_and_the_leader_is_replaced() {
     let mut driver = Driver::without_delay();
     let members = driver.stable_group(2);
-    let token = driver.join(JoinRequest {
-        protocols: protocols(&["range", "x"]),
-        ..join_request(&members[1].member_id)
-    });
+    let token = driver
+        .join(JoinRequest { protocols: protocols(&["range", "x"]), ..join_request(&members[1].member_id) });
     let leader = heartbeat_request(&members[0]);
     for _ in 0..11 {
         driver.advance(5_000);
@@ -283,7 +281,10 @@ fn a_new_member_whose_client_is_gone_leaves_after_five_minutes() {
         driver.advance(5_000);
         driver.heartbeat(&heartbeat_request(&members[0])).unwrap_err();
     }
-    assert_eq!(driver.join_refused(token), JoinRefused { error: GroupError::UnknownMember, member_id: "".into() });
+    assert_eq!(
+        driver.join_refused(token),
+        JoinRefused { error: GroupError::UnknownMember, member_id: "".into() }
+    );
 }
 
 #[test]

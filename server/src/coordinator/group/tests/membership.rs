@@ -34,7 +34,10 @@ fn sync_is_refused_for_strangers_other_generations_and_other_protocols() {
         (SyncRequest { group_id: "other".into(), ..good.clone() }, GroupError::UnknownMember),
         (SyncRequest { generation: 0, ..good.clone() }, GroupError::IllegalGeneration),
         (SyncRequest { generation: 2, ..good.clone() }, GroupError::IllegalGeneration),
-        (SyncRequest { protocol_type: Some("connect".into()), ..good.clone() }, GroupError::InconsistentProtocol),
+        (
+            SyncRequest { protocol_type: Some("connect".into()), ..good.clone() },
+            GroupError::InconsistentProtocol,
+        ),
         (SyncRequest { protocol: Some("sticky".into()), ..good.clone() }, GroupError::InconsistentProtocol),
     ];
     for (request, error) in refused {
@@ -116,7 +119,10 @@ fn a_heartbeat_is_refused_for_strangers_other_generations_and_fenced_members() {
     driver.heartbeat(&good).unwrap();
     let refused = [
         (HeartbeatRequest { group_id: "other".into(), ..good.clone() }, GroupError::UnknownMember),
-        (HeartbeatRequest { member_id: "x".into(), instance_id: None, ..good.clone() }, GroupError::UnknownMember),
+        (
+            HeartbeatRequest { member_id: "x".into(), instance_id: None, ..good.clone() },
+            GroupError::UnknownMember,
+        ),
         (HeartbeatRequest { instance_id: Some("i2".into()), ..good.clone() }, GroupError::UnknownMember),
         (HeartbeatRequest { generation: 7, ..good.clone() }, GroupError::IllegalGeneration),
         (HeartbeatRequest { member_id: "x".into(), ..good.clone() }, GroupError::FencedInstance),
@@ -205,7 +211,11 @@ fn a_static_leader_that_restarts_is_told_to_skip_the_assignment() {
         let token = driver.join(JoinRequest { can_skip_assignment, ..static_join("i1") });
         let back = driver.joined(token);
         assert_eq!(back.skip_assignment, can_skip_assignment);
-        assert_eq!(back.leader == back.member_id, can_skip_assignment, "older clients are told the old leader");
+        assert_eq!(
+            back.leader == back.member_id,
+            can_skip_assignment,
+            "older clients are told the old leader"
+        );
         assert_eq!(back.members.len(), usize::from(can_skip_assignment));
     }
 }
@@ -321,7 +331,10 @@ fn describe_shows_metadata_only_of_stable_groups_and_no_unknown_ones() {
     let joined = driver.joined(token);
     driver.sync(sync_request(&joined, &[(&joined.member_id, "a")]));
     let described = driver.groups.describe(GROUP).unwrap();
-    assert_eq!((described.state, &*described.protocol, &*described.protocol_type), ("Stable", "range", "consumer"));
+    assert_eq!(
+        (described.state, &*described.protocol, &*described.protocol_type),
+        ("Stable", "range", "consumer")
+    );
     let member = &described.members[0];
     assert_eq!((&*member.client_id, &*member.client_host), ("client", "/127.0.0.1"));
     assert_eq!((member.metadata.clone(), &member.assignment[..]), (subscription(&["topic-1"]), &b"a"[..]));

@@ -181,7 +181,8 @@ impl Driver {
     /// Moves the clock, firing what comes due on the way.
     fn advance(&mut self, ms: i64) {
         let end = self.now.mono_ms + ms;
-        while let Some(deadline_ms) = self.timers.next_deadline_ms().filter(|&deadline_ms| deadline_ms <= end) {
+        while let Some(deadline_ms) = self.timers.next_deadline_ms().filter(|&deadline_ms| deadline_ms <= end)
+        {
             self.move_clock_to(deadline_ms.max(self.now.mono_ms));
             let key = self.timers.pop_due(self.now.mono_ms).expect("one is due");
             let effects = self.groups.timer_fired(self.now, &key);
@@ -244,8 +245,7 @@ impl Driver {
     }
 
     fn committed(&self, id: u128, partition: u32) -> Option<i64> {
-        let request =
-            FetchRequest { group_id: GROUP.into(), partitions: Some(vec![(topic(id), partition)]) };
+        let request = FetchRequest { group_id: GROUP.into(), partitions: Some(vec![(topic(id), partition)]) };
         let fetched = self.groups.fetch_offsets(&request).unwrap();
         fetched[0].committed.as_ref().map(|value| value.offset)
     }
@@ -261,7 +261,11 @@ impl Driver {
 
     #[track_caller]
     fn join_refused(&self, token: Token) -> JoinRefused {
-        self.joins.get(&token).expect("the JoinGroup still waits").clone().expect_err("the JoinGroup succeeded")
+        self.joins
+            .get(&token)
+            .expect("the JoinGroup still waits")
+            .clone()
+            .expect_err("the JoinGroup succeeded")
     }
 
     #[track_caller]

@@ -159,14 +159,17 @@ impl Model {
                     self.ids.push(joined.member_id.clone());
                     self.seen.push(joined);
                 }
-                Err(refused) if refused.error == GroupError::MemberIdRequired => self.ids.push(refused.member_id),
+                Err(refused) if refused.error == GroupError::MemberIdRequired => {
+                    self.ids.push(refused.member_id)
+                }
                 Err(_) => {}
             }
         }
         for (token, reply) in std::mem::take(&mut self.driver.syncs) {
             let Ok(synced) = reply else { continue };
             let Some(generation) = self.sync_generations.get(&token) else { continue };
-            let from_leader = self.handed_in.get(generation).is_some_and(|shares| shares.contains(&synced.assignment));
+            let from_leader =
+                self.handed_in.get(generation).is_some_and(|shares| shares.contains(&synced.assignment));
             assert!(
                 from_leader || synced.assignment.is_empty() || self.before_restart(&synced.assignment),
                 "a share that no leader of generation {generation} handed in: {:?}",
@@ -191,6 +194,9 @@ impl Model {
         }
         let Some(entry) = self.driver.groups.entries.get(GROUP) else {
             assert!(self.driver.waiting.is_empty(), "someone waits for a group that is gone");
+            // Unused and dropped: it begins again from nothing.
+            self.generation = 0;
+            self.handed_in.clear();
             return;
         };
         let group = entry.classic();
@@ -200,7 +206,10 @@ impl Model {
             .flat_map(|member| member.awaiting_join.into_iter().chain(member.awaiting_sync))
             .collect();
         assert_eq!(waiting, self.driver.waiting, "each caller that waits is held by exactly one member");
-        assert_eq!(group.members.is_empty() && group.state != ClassicState::PreparingRebalance, group.state == ClassicState::Empty);
+        assert_eq!(
+            group.members.is_empty() && group.state != ClassicState::PreparingRebalance,
+            group.state == ClassicState::Empty
+        );
         assert!(group.static_members.values().all(|member_id| group.members.contains_key(member_id)));
         let static_count = group.members.values().filter(|member| member.instance_id.is_some()).count();
         assert_eq!(static_count, group.static_members.len());

@@ -31,7 +31,11 @@ fn a_commit_needs_a_member_of_the_current_generation() {
     let member_id = driver.stable_group(1).remove(0).member_id;
     let offsets = [(1, 0, 5)];
     let unknown = Err(GroupError::UnknownMember);
-    assert_eq!(driver.commit(commit_request("", -1, &offsets)), unknown, "a stranger, while there are members");
+    assert_eq!(
+        driver.commit(commit_request("", -1, &offsets)),
+        unknown,
+        "a stranger, while there are members"
+    );
     assert_eq!(driver.commit(commit_request("x", 1, &offsets)), unknown);
     for generation in [-1, 0, 2] {
         let outcome = driver.commit(commit_request(&member_id, generation, &offsets));
@@ -166,7 +170,11 @@ fn offsets_of_topics_a_group_left_expire_by_commit_time_while_it_is_stable() {
     driver.commit(commit_request(&member_id, 1, &[(1, 0, 5), (2, 0, 6)])).unwrap();
     driver.now.wall_ms += RETENTION_MS;
     driver.expire();
-    assert_eq!((driver.committed(1, 0), driver.committed(2, 0)), (Some(5), None), "topic-2 is not subscribed to");
+    assert_eq!(
+        (driver.committed(1, 0), driver.committed(2, 0)),
+        (Some(5), None),
+        "topic-2 is not subscribed to"
+    );
     assert_eq!(driver.state(), "Stable");
 }
 
