@@ -46,6 +46,11 @@ final class Harness implements AutoCloseable {
             REAL_OUT.println("  watchdog: " + suite + " hangs after " + seconds + " s");
             Runtime.getRuntime().halt(1);
         });
+        // close() halts and so skips this: it runs only when something else ends the process.
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            REAL_OUT.println("  " + suite + " ended before its last scenario");
+            Runtime.getRuntime().halt(1);
+        }));
         watchdog.setDaemon(true);
         watchdog.start();
         admin = Admin.create(Map.of("bootstrap.servers", bootstrap, "default.api.timeout.ms", "20000",
