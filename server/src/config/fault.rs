@@ -20,12 +20,14 @@ pub enum Origin {
     Env(String),
     /// A command line flag, as typed.
     Flag(String),
+    /// No value at all: the machine itself.
+    Machine,
 }
 
 impl Origin {
     /// True for anything an operator wrote.
     pub fn is_set(&self) -> bool {
-        !matches!(self, Origin::Default)
+        !matches!(self, Origin::Default | Origin::Machine)
     }
 }
 
@@ -36,6 +38,7 @@ impl fmt::Display for Origin {
             Origin::File { path, line } => write!(out, "{} line {line}", path.display()),
             Origin::Env(name) => write!(out, "environment variable {name}"),
             Origin::Flag(flag) => write!(out, "flag {flag}"),
+            Origin::Machine => out.write_str("this machine"),
         }
     }
 }

@@ -70,13 +70,20 @@ impl Sources {
 /// # Errors
 /// Every fault found, not the first one.
 pub fn load(sources: &Sources) -> Result<BrokerConfig, Faults> {
+    let (config, faults) = load_with_faults(sources);
+    faults.into_result().map(|()| config)
+}
+
+/// As [`load`], with defaults in place of what is wrong, so that a start can look for further faults
+/// (addresses in use, say) before it gives up. Never run a broker on it unless there are no faults.
+pub fn load_with_faults(sources: &Sources) -> (BrokerConfig, Faults) {
     let mut loader = Loader::default();
     loader.file(sources);
     loader.env(sources);
     loader.flags(sources);
     loader.bind_addr();
     let config = loader.build();
-    Faults(loader.faults).into_result().map(|()| config)
+    (config, Faults(loader.faults))
 }
 
 #[derive(Default)]

@@ -32,7 +32,7 @@ pub use broker::{
 pub use entries::{ConfigEntries, ConfigEntry, ConfigSource, ConfigSynonym};
 pub use fault::{Fault, Faults, Origin};
 pub use listeners::{AdvertisedFrom, HostPort, Listener};
-pub use load::{Sources, load};
+pub use load::{Sources, load, load_with_faults};
 pub use markdown::{REFERENCE_PATH, markdown};
 pub use setting::{Importance, Kind, Setting};
 pub use table::{all as settings, find as find_setting};

@@ -1,0 +1,180 @@
+//! Owns looking at the machine before anything is started: processor, addresses, data directory. Each look gives a
+//! fault with a remedy, or nothing; none of them changes what it looks at, but for the lock it may be asked to keep.
+
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use crate::config::{BrokerConfig, Fault, Origin};
+
+/// Held by the one broker that uses a data directory; its text is that broker's process id.
+const LOCK_FILE: &str = "chronik.lock";
+
+/// What is wrong with the machine, the addresses and the data directory; and the lock on the latter.
+pub struct Place {
+    /// Faults, none of them about options in `skip`.
+    pub faults: Vec<Fault>,
+    /// Keep it as long as the directory is used: dropping it unlocks.
+    pub lock: Option<File>,
+}
+
+/// Looks at everything. `skip` names the options that are known to be wrong already: their defaults are not what the
+/// operator meant, so looking at them would only confuse.
+pub fn place(config: &BrokerConfig, skip: &[&str]) -> Place {
+    let mut faults: Vec<Fault> = cpu().into_iter().collect();
+    for (option, address) in addresses(config) {
+        if !skip.contains(&option) {
+            faults.extend(address_free(config, option, address));
+        }
+    }
+    let mut lock = None;
+    if !skip.contains(&"data.dir") {
+        match lock_data_dir(&config.node.data_dir) {
+            Ok(file) => lock = Some(file),
+            Err((problem, remedy)) => {
+                faults.push(Fault::new("data.dir", origin(config, "data.dir"), problem, remedy));
+            }
+        }
+    }
+    Place { faults, lock }
+}
+
+/// Every address that would be bound, with its option.
+pub fn addresses(config: &BrokerConfig) -> Vec<(&'static str, SocketAddr)> {
+    let kafka = config.listeners.iter().map(|listener| ("listeners", listener.bind));
+    kafka.chain([("http.addr", config.http.http_addr)]).collect()
+}
+
+fn origin(config: &BrokerConfig, option: &str) -> Origin {
+    config.entries.origin(option).cloned().unwrap_or(Origin::Default)
+}
+
+/// Whether `address` can be bound now.
+pub fn address_free(config: &BrokerConfig, option: &str, address: SocketAddr) -> Option<Fault> {
+    // std sets SO_REUSEADDR on Unix as our own listeners do, so lingering connections are no obstacle.
+    let error = TcpListener::bind(address).err()?;
+    let (problem, remedy) = match error.kind() {
+        std::io::ErrorKind::AddrInUse => (
+            format!("{address} is in use"),
+            format!(
+                "Stop what listens there (`ss -ltnp 'sport = :{}'` names it) or choose another port",
+                address.port()
+            ),
+        ),
+        std::io::ErrorKind::AddrNotAvailable => (
+            format!("{address} is no address of this machine"),
+            "Bind 0.0.0.0, [::] or one of its own".to_owned(),
+        ),
+        std::io::ErrorKind::PermissionDenied => {
+            (format!("{address} may not be bound"), "Choose a port above 1023".to_owned())
+        }
+        _ => (format!("{address} cannot be bound: {error}"), "Choose another address".to_owned()),
+    };
+    Some(Fault::new(option, origin(config, option), problem, remedy))
+}
+
+/// Creates the directory when absent and locks it; the error is problem and remedy.
+pub fn lock_data_dir(dir: &Path) -> Result<File, (String, String)> {
+    let shown = dir.display();
+    let access = |error: std::io::Error| {
+        let remedy = "Give a directory that this user may create and write, with -d or data.dir".to_owned();
+        (format!("{shown} cannot be written: {error}"), remedy)
+    };
+    std::fs::create_dir_all(dir).map_err(access)?;
+    let mut file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(dir.join(LOCK_FILE))
+        .map_err(access)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.take(32).read_to_string(&mut holder);
+            let holder = holder.trim();
+            let who = if holder.is_empty() { String::new() } else { format!(" (process {holder})") };
+            let remedy = "Stop that broker, or give another directory with -d or data.dir".to_owned();
+            return Err((format!("{shown} is in use by another broker{who}"), remedy));
+        }
+        Err(TryLockError::Error(error)) => return Err(access(error)),
+    }
+    let written =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    written.map_err(access)?;
+    Ok(file)
+}
+
+/// Whether the processor has what this binary was compiled for. `is_x86_feature_detected!` would not ask it: with the
+/// features named at compile time the macro is the constant `true`.
+pub fn cpu() -> Option<Fault> {
+    let missing = missing_features(std::env::consts::ARCH, &std::fs::read_to_string("/proc/cpuinfo").ok()?);
+    if missing.is_empty() {
+        return None;
+    }
+    let problem =
+        format!("the processor lacks {}, which this binary was built to use", missing.join(" and "));
+    let remedy = "Use a machine from 2011 or later (x86-64) or ARMv8 with CRC and AES; a virtual machine may hide \
+                  them: choose the host's processor model";
+    Some(Fault::new("cpu", Origin::Machine, problem, remedy))
+}
+
+/// Features the binary needs and `/proc/cpuinfo` does not list. A text without a feature line says nothing.
+fn missing_features(arch: &str, cpuinfo: &str) -> Vec<&'static str> {
+    let (line, needed): (&str, &[&'static str]) = match arch {
+        "x86_64" => ("flags", &["sse4_2", "pclmulqdq"]),
+        "aarch64" => ("Features", &["crc32", "aes"]),
+        _ => return Vec::new(),
+    };
+    let Some(listed) = cpuinfo.lines().find_map(|text| {
+        let (name, features) = text.split_once(':')?;
+        (name.trim() == line).then_some(features)
+    }) else {
+        return Vec::new();
+    };
+    let has = |feature: &str| listed.split_whitespace().any(|listed| listed == feature);
+    needed.iter().copied().filter(|feature| !has(feature)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[test]
+    fn an_old_processor_is_told_by_name() {
+        let old = "model name\t: old\nflags\t\t: fpu sse sse2 pclmulqdq\n";
+        assert_eq!(missing_features("x86_64", old), ["sse4_2"]);
+        assert_eq!(missing_features("x86_64", "flags : sse4_2 pclmulqdq"), [""; 0]);
+        assert_eq!(missing_features("aarch64", "Features\t: fp asimd"), ["crc32", "aes"]);
+        assert_eq!(missing_features("x86_64", "nothing of use"), [""; 0]);
+    }
+
+    #[test]
+    fn addresses_and_directory_in_use_are_told_together() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        let held = lock_data_dir(dir.path()).unwrap();
+        let env = [
+            ("CHRONIK_LISTENERS", format!("PLAINTEXT://127.0.0.1:{port}")),
+            ("CHRONIK_HTTP_ADDR", "192.0.2.1:0".to_owned()),
+            ("CHRONIK_DATA_DIR", dir.path().display().to_string()),
+        ];
+        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let config = load(&Sources { env, ..Sources::default() }).unwrap();
+        let found = place(&config, &[]);
+        let told: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert!(told[0].contains("in use") && told[0].contains("CHRONIK_LISTENERS"), "{told:?}");
+        assert!(told[1].contains("no address of this machine"), "{told:?}");
+        assert!(told[2].contains(&format!("process {}", std::process::id())), "{told:?}");
+        assert!(found.lock.is_none());
+        drop((held, taken));
+        let free = place(&config, &["http.addr"]);
+        assert_eq!(free.faults, []);
+        assert!(free.lock.is_some());
+    }
+}

@@ -1,0 +1,115 @@
+//! Owns `start`: refuse with every reason at once, or set up logs, runtime and signals and hand over to the server.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{EXIT_REFUSED, EXIT_SECOND_SIGNAL, EXIT_STORE_FAILED, EXIT_UNCLEAN, banner, probe};
+use crate::config::{AdvertisedFrom, BrokerConfig, Faults, Sources, load_with_faults};
+use crate::runtime::Readiness;
+use crate::server::{self, StartError};
+
+/// Threads for blocking calls (opening the store, resolving names); they end when idle.
+const BLOCKING_THREADS_MAX: usize = 32;
+
+/// Starts and serves.
+pub fn run(sources: &Sources) -> ExitCode {
+    let (config, mut faults) = load_with_faults(sources);
+    let wrong: Vec<String> = faults.0.iter().map(|fault| fault.option.clone()).collect();
+    let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
+    let place = probe::place(&config, &wrong);
+    faults.0.extend(place.faults);
+    if !faults.0.is_empty() {
+        return refuse(&faults);
+    }
+    // The directory stays locked until the process ends.
+    let _lock = place.lock;
+    crate::logging::init(&config.logging);
+    print_banner(&config);
+    for listener in config.listeners.iter().filter(|l| l.advertised_from == AdvertisedFrom::Interface) {
+        tracing::info!(
+            listener = listener.name,
+            bind = %listener.bind,
+            advertised = %listener.advertised,
+            "bound to every interface; clients are told this address (advertised.listeners changes it)"
+        );
+    }
+    serve(Arc::new(config))
+}
+
+fn refuse(faults: &Faults) -> ExitCode {
+    eprintln!("chronik-server cannot start, for {} reason(s):\n{faults}", faults.0.len());
+    eprintln!(
+        "`chronik-server doctor` checks everything; `chronik-server config` shows where values come from."
+    );
+    ExitCode::from(EXIT_REFUSED)
+}
+
+#[expect(clippy::print_stdout, reason = "addresses and examples for the person who typed `start`")]
+fn print_banner(config: &BrokerConfig) {
+    print!("{}", banner::text(config));
+}
+
+fn serve(config: Arc<BrokerConfig>) -> ExitCode {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if config.node.worker_threads > 0 {
+        builder.worker_threads(config.node.worker_threads);
+    }
+    builder.thread_name("chronik-net").max_blocking_threads(BLOCKING_THREADS_MAX).enable_all();
+    let runtime = match builder.build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!(
+                "chronik-server cannot start its threads: {error}. Raise the limit of threads (ulimit -u)"
+            );
+            return ExitCode::from(EXIT_REFUSED);
+        }
+    };
+    let served = runtime.block_on(async {
+        let (stop, stopping) = watch::channel(false);
+        tokio::spawn(stop_on_signal(stop));
+        server::run(config, Readiness::new(), stopping).await
+    });
+    // Blocking calls that hang (a disk that does not answer) must not keep the process.
+    runtime.shutdown_background();
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "stopped");
+            eprintln!("chronik-server: {error}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn exit_code(error: &StartError) -> u8 {
+    match error {
+        StartError::Bind { .. } | StartError::DataDir(_) => EXIT_REFUSED,
+        StartError::StoreFailed(_) => EXIT_STORE_FAILED,
+        StartError::Close(_) => EXIT_UNCLEAN,
+    }
+}
+
+/// The first signal asks for a stop, the second one does not ask.
+async fn stop_on_signal(stop: watch::Sender<bool>) {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+        tracing::error!("signals cannot be caught; only kill -9 will stop this process");
+        return std::future::pending().await;
+    };
+    for first in [true, false] {
+        let name = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+        };
+        if first {
+            tracing::info!(signal = name, "stopping; a second signal stops at once");
+            let _ = stop.send(true);
+        } else {
+            tracing::warn!(signal = name, "stopped at once; the next start recovers");
+            std::process::exit(EXIT_SECOND_SIGNAL);
+        }
+    }
+}
