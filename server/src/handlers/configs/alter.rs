@@ -1,0 +1,278 @@
+//! AlterConfigs and IncrementalAlterConfigs (Kafka's `ConfigAdminManager` and `ConfigurationControlManager`).
+//!
+//! Both become a list of [`Change`]s per resource: the old API sets what it names and deletes everything else.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use chronik_engine::topic::TopicOverrides;
+use chronik_protocol::codec::messages::{
+    AlterConfigsRequest, AlterConfigsResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
+    alter_configs_response, incremental_alter_configs_response,
+};
+use chronik_protocol::message;
+
+use super::{ResourceType, check_broker_id};
+use crate::broker::Broker;
+use crate::config::{describe_topic, is_list_config, validate_overrides};
+use crate::dispatch::RequestContext;
+use crate::error_code::ErrorCode;
+use crate::handlers::refusal::{Refusal, outcome};
+use crate::handlers::topics::lock_changes;
+use crate::internal_topics;
+use crate::topic_rules;
+
+/// What is to happen with one config (Kafka's `AlterConfigOp.OpType`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Set,
+    Delete,
+    Append,
+    Subtract,
+}
+
+impl Operation {
+    fn parse(code: i8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Set),
+            1 => Some(Self::Delete),
+            2 => Some(Self::Append),
+            3 => Some(Self::Subtract),
+            _ => None,
+        }
+    }
+}
+
+/// One config's change, as asked.
+struct Change {
+    name: String,
+    /// `None` for a code that nobody knows.
+    operation: Option<Operation>,
+    value: Option<String>,
+}
+
+/// All changes asked of one resource.
+struct Resource {
+    kind: i8,
+    name: String,
+    changes: Vec<Change>,
+}
+
+/// Answers AlterConfigs: what a resource's request does not name goes back to its default.
+pub async fn alter(ctx: &RequestContext, request: AlterConfigsRequest) -> AlterConfigsResponse {
+    let resources = request.resources.iter().map(|resource| {
+        let changes = resource.configs.iter().map(|config| Change {
+            name: config.name.to_string(),
+            operation: Some(Operation::Set),
+            value: config.value.as_deref().map(str::to_owned),
+        });
+        Resource { kind: resource.resource_type, name: resource.resource_name.to_string(), changes: changes.collect() }
+    });
+    let done = apply_all(ctx, resources.collect(), Mode { replace: true, validate_only: request.validate_only }).await;
+    let responses = request.resources.into_iter().zip(done).map(|(resource, done)| {
+        let (error_code, error_message) = outcome(&done);
+        message!(alter_configs_response::AlterConfigsResourceResponse {
+            error_code: error_code,
+            error_message: error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        })
+    });
+    message!(AlterConfigsResponse { responses: responses.collect() })
+}
+
+/// Answers IncrementalAlterConfigs.
+pub async fn incremental_alter(
+    ctx: &RequestContext,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let resources = request.resources.iter().map(|resource| {
+        let changes = resource.configs.iter().map(|config| Change {
+            name: config.name.to_string(),
+            operation: Operation::parse(config.config_operation),
+            value: config.value.as_deref().map(str::to_owned),
+        });
+        Resource { kind: resource.resource_type, name: resource.resource_name.to_string(), changes: changes.collect() }
+    });
+    let done = apply_all(ctx, resources.collect(), Mode { replace: false, validate_only: request.validate_only }).await;
+    let responses = request.resources.into_iter().zip(done).map(|(resource, done)| {
+        let (error_code, error_message) = outcome(&done);
+        message!(incremental_alter_configs_response::AlterConfigsResourceResponse {
+            error_code: error_code,
+            error_message: error_message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        })
+    });
+    message!(IncrementalAlterConfigsResponse { responses: responses.collect() })
+}
+
+#[derive(Clone, Copy)]
+struct Mode {
+    /// What is not named is deleted.
+    replace: bool,
+    validate_only: bool,
+}
+
+/// One outcome a resource, in their order.
+async fn apply_all(ctx: &RequestContext, resources: Vec<Resource>, mode: Mode) -> Vec<Result<(), Refusal>> {
+    let ctx = ctx.clone();
+    let count = resources.len();
+    // A task of its own: a client that goes away must not leave a change durable that is not in force.
+    let work = tokio::spawn(async move {
+        let mut times: HashMap<(i8, &str), usize> = HashMap::new();
+        for resource in &resources {
+            *times.entry((resource.kind, &resource.name)).or_default() += 1;
+        }
+        let mut done = Vec::with_capacity(resources.len());
+        for resource in &resources {
+            done.push(if times.get(&(resource.kind, &*resource.name)) == Some(&1) {
+                apply(&ctx, resource, mode).await
+            } else {
+                Err(Refusal::invalid_request("Each resource must appear at most once."))
+            });
+        }
+        done
+    });
+    let failed = || Err(Refusal::new(ErrorCode::UnknownServerError, "The change failed."));
+    work.await.unwrap_or_else(|_| (0..count).map(|_| failed()).collect())
+}
+
+async fn apply(ctx: &RequestContext, resource: &Resource, mode: Mode) -> Result<(), Refusal> {
+    check_form(&resource.changes)?;
+    match ResourceType::parse(resource.kind) {
+        Some(ResourceType::Topic) => alter_topic(&ctx.broker, resource, mode).await,
+        Some(ResourceType::Broker) => refuse_broker(ctx, resource),
+        // The old API does not know loggers.
+        Some(ResourceType::BrokerLogger) if !mode.replace => refuse_logger(ctx, resource),
+        Some(ResourceType::ClientMetrics) => {
+            Err(Refusal::invalid_request("Client metrics subscriptions are not served by this broker."))
+        }
+        Some(ResourceType::Group) => Err(Refusal::invalid_request("Group configs are not served by this broker.")),
+        Some(ResourceType::BrokerLogger) | None => {
+            Err(Refusal::invalid_request(format!("Unknown resource type {}", resource.kind)))
+        }
+    }
+}
+
+/// What is wrong whatever the resource.
+fn check_form(changes: &[Change]) -> Result<(), Refusal> {
+    let mut names = HashSet::new();
+    if !changes.iter().all(|change| names.insert(&*change.name)) {
+        return Err(Refusal::invalid_request("Error due to duplicate config keys"));
+    }
+    if let Some(unknown) = changes.iter().find(|change| change.operation.is_none()) {
+        return Err(Refusal::invalid_request(format!("Unknown operation for config {}", unknown.name)));
+    }
+    let nulls = changes.iter().filter(|change| change.operation != Some(Operation::Delete) && change.value.is_none());
+    let nulls: Vec<&str> = nulls.map(|change| &*change.name).collect();
+    if nulls.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal::invalid_request(format!("Null value not supported for : {}", nulls.join(", "))))
+    }
+}
+
+/// The broker's configs are read once, at its start.
+fn refuse_broker(ctx: &RequestContext, resource: &Resource) -> Result<(), Refusal> {
+    if !resource.name.is_empty() {
+        check_broker_id(ctx, &resource.name, "")?;
+    }
+    if resource.changes.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = resource.changes.iter().map(|change| &*change.name).collect();
+    Err(Refusal::invalid_request(format!(
+        "Cannot update these configs dynamically: {}; they are read when the broker starts.",
+        names.join(", ")
+    )))
+}
+
+fn refuse_logger(ctx: &RequestContext, resource: &Resource) -> Result<(), Refusal> {
+    check_broker_id(ctx, &resource.name, "")?;
+    match resource.changes.first() {
+        None => Ok(()),
+        Some(change) => {
+            Err(Refusal::new(ErrorCode::InvalidConfig, format!("Logger {} does not exist!", change.name)))
+        }
+    }
+}
+
+async fn alter_topic(broker: &Arc<Broker>, resource: &Resource, mode: Mode) -> Result<(), Refusal> {
+    let name = &*resource.name;
+    if name.is_empty() {
+        return Err(Refusal::invalid_request("Default topic resources are not allowed."));
+    }
+    let invalid_topic = |reason: String| Refusal::new(ErrorCode::InvalidTopicException, reason);
+    topic_rules::validate(name).map_err(invalid_topic)?;
+    if let Some(internal) = internal_topics::find(name) {
+        return Err(invalid_topic(internal.refusal()));
+    }
+    let _changes = lock_changes().await;
+    let topics = broker.engine.topics();
+    let topic = topics.get(name);
+    let current = topic.map(|topic| topic.overrides.clone()).unwrap_or_default();
+    let wanted = changed(broker, &current, &resource.changes, mode.replace)?;
+    if let Some(fault) = validate_overrides(&wanted, &broker.config).first() {
+        return Err(Refusal::new(ErrorCode::InvalidConfig, fault.to_string()));
+    }
+    // Kafka looks for the topic only now: bad configs of an unknown topic are told first.
+    if topic.is_none() {
+        let message = format!("The topic '{name}' does not exist.");
+        return Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message));
+    }
+    if mode.validate_only || wanted == current {
+        return Ok(());
+    }
+    broker.engine.alter_topic(name, |overrides| *overrides = wanted).await?;
+    tracing::info!(topic = name, "topic configs changed");
+    Ok(())
+}
+
+/// What the topic's own configs become.
+fn changed(
+    broker: &Broker,
+    current: &TopicOverrides,
+    changes: &[Change],
+    replace: bool,
+) -> Result<TopicOverrides, Refusal> {
+    let mut wanted = if replace { TopicOverrides::new() } else { current.clone() };
+    for change in changes {
+        let value = change.value.clone().unwrap_or_default();
+        match change.operation {
+            Some(Operation::Set) => wanted.insert(change.name.clone(), value),
+            Some(Operation::Delete) | None => wanted.remove(&change.name),
+            Some(operation @ (Operation::Append | Operation::Subtract)) => {
+                let list = changed_list(broker, current, &change.name, operation, &value)?;
+                wanted.insert(change.name.clone(), list)
+            }
+        };
+    }
+    Ok(wanted)
+}
+
+/// APPEND adds what is not there, SUBTRACT takes away what is; both start from the value in force.
+fn changed_list(
+    broker: &Broker,
+    current: &TopicOverrides,
+    name: &str,
+    operation: Operation,
+    value: &str,
+) -> Result<String, Refusal> {
+    if is_list_config(name) != Some(true) {
+        let what = if operation == Operation::Append { "APPEND" } else { "SUBTRACT" };
+        let message = format!("Can't {what} to key {name} because its type is not LIST.");
+        return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+    }
+    let in_force = describe_topic(current, &broker.config).into_iter().find(|entry| entry.name == name);
+    let in_force = in_force.and_then(|entry| entry.value).unwrap_or_default();
+    let mut items: Vec<&str> = in_force.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+    for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        match operation {
+            Operation::Subtract => items.retain(|kept| *kept != item),
+            _ if !items.contains(&item) => items.push(item),
+            _ => {}
+        }
+    }
+    Ok(items.join(","))
+}

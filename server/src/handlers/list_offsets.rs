@@ -1,0 +1,220 @@
+//! ListOffsets and OffsetForLeaderEpoch: where a log begins, ends, and passed a moment.
+//!
+//! Nothing at or above the high watermark is told, whoever asks: it is not durable yet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chronik_engine::error::ReadError;
+use chronik_engine::log::{PartitionLog, TimestampOffset};
+use chronik_protocol::codec::messages::list_offsets_request::ListOffsetsPartition;
+use chronik_protocol::codec::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
+use chronik_protocol::codec::messages::offset_for_leader_epoch_request::OffsetForLeaderPartition;
+use chronik_protocol::codec::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
+use chronik_protocol::codec::messages::{
+    ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+};
+use chronik_protocol::message;
+
+use super::lookup::{self, NO_EPOCH, Place};
+use crate::dispatch::RequestContext;
+use crate::error_code::ErrorCode;
+
+/// `READ_COMMITTED` on the wire.
+const READ_COMMITTED: i8 = 1;
+
+/// "None" on the wire, for an offset or a timestamp.
+const NONE: i64 = -1;
+
+/// What may be asked besides a time (Kafka's `ListOffsetsRequest`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Latest,
+    Earliest,
+    MaxTimestamp,
+    EarliestLocal,
+    LatestTiered,
+    EarliestPendingUpload,
+    AtOrAfter(i64),
+}
+
+impl Question {
+    /// Reads a timestamp field. A special one below the version that brought it is none.
+    fn parse(timestamp: i64, version: i16) -> Option<Self> {
+        let (question, since) = match timestamp {
+            0.. => (Self::AtOrAfter(timestamp), 1),
+            -1 => (Self::Latest, 1),
+            -2 => (Self::Earliest, 1),
+            -3 => (Self::MaxTimestamp, 7),
+            -4 => (Self::EarliestLocal, 8),
+            -5 => (Self::LatestTiered, 9),
+            -6 => (Self::EarliestPendingUpload, 11),
+            _ => return None,
+        };
+        (version >= since).then_some(question)
+    }
+}
+
+/// An answer: all -1 when there is no such record, which is not an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Answer {
+    offset: i64,
+    timestamp: i64,
+    leader_epoch: i32,
+}
+
+const NO_SUCH_RECORD: Answer = Answer { offset: NONE, timestamp: NONE, leader_epoch: NO_EPOCH };
+
+/// Answers ListOffsets.
+pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let mut times: HashMap<(&str, i32), usize> = HashMap::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            *times.entry((&topic.name, partition.partition_index)).or_default() += 1;
+        }
+    }
+    let committed_only = request.isolation_level == READ_COMMITTED;
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in &request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in &topic.partitions {
+            // Once named twice, a partition is answered once, at its first place.
+            let Some(times) = times.remove(&(&*topic.name, partition.partition_index)) else { continue };
+            let found = if times > 1 {
+                Err(ErrorCode::InvalidRequest)
+            } else {
+                find(ctx, &topic.name, partition, committed_only).await
+            };
+            partitions.push(wire_answer(ctx.api_version, partition.partition_index, found));
+        }
+        topics.push(message!(ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions }));
+    }
+    message!(ListOffsetsResponse { topics: topics })
+}
+
+async fn find(
+    ctx: &RequestContext,
+    topic: &str,
+    partition: &ListOffsetsPartition,
+    committed_only: bool,
+) -> Result<Answer, ErrorCode> {
+    let question = Question::parse(partition.timestamp, ctx.api_version).ok_or(ErrorCode::UnsupportedVersion)?;
+    match lookup::find(ctx, topic, partition.partition_index)? {
+        Place::Virtual => {
+            lookup::check_leader_epoch(0, partition.current_leader_epoch)?;
+            Ok(match question {
+                Question::Latest | Question::Earliest | Question::EarliestLocal => {
+                    Answer { offset: 0, timestamp: NONE, leader_epoch: 0 }
+                }
+                _ => NO_SUCH_RECORD,
+            })
+        }
+        Place::Log(log) => {
+            lookup::check_leader_epoch(log.leader_epoch(), partition.current_leader_epoch)?;
+            answer(&log, question, committed_only).await.map_err(|error| ErrorCode::from(&error))
+        }
+    }
+}
+
+async fn answer(log: &Arc<PartitionLog>, question: Question, committed_only: bool) -> Result<Answer, ReadError> {
+    log.check_online()?;
+    let offsets = log.offsets();
+    // A new epoch begins at the end of what is durable, so the watermark never lags behind its start, which is when
+    // Kafka answers OFFSET_NOT_AVAILABLE.
+    let visible_end = if committed_only { offsets.last_stable_offset } else { offsets.high_watermark };
+    match question {
+        Question::Latest => {
+            Ok(Answer { offset: visible_end, timestamp: NONE, leader_epoch: log.leader_epoch() })
+        }
+        // Nothing is tiered, so the local start is the start.
+        Question::Earliest | Question::EarliestLocal => {
+            let start = offsets.log_start_offset;
+            Ok(Answer { offset: start, timestamp: NONE, leader_epoch: log.epoch_of_offset(start) })
+        }
+        Question::LatestTiered | Question::EarliestPendingUpload => Ok(NO_SUCH_RECORD),
+        Question::MaxTimestamp => Ok(record_below(visible_end, log.offset_of_max_timestamp().await?)),
+        Question::AtOrAfter(timestamp) => {
+            Ok(record_below(visible_end, log.offset_for_timestamp(timestamp).await?))
+        }
+    }
+}
+
+fn record_below(end: i64, found: Option<TimestampOffset>) -> Answer {
+    match found {
+        Some(found) if found.offset < end => Answer {
+            offset: found.offset,
+            timestamp: found.timestamp_ms,
+            leader_epoch: found.leader_epoch,
+        },
+        _ => NO_SUCH_RECORD,
+    }
+}
+
+/// First version that tells leader epochs.
+const TELLS_EPOCHS: i16 = 4;
+
+fn wire_answer(version: i16, partition: i32, found: Result<Answer, ErrorCode>) -> ListOffsetsPartitionResponse {
+    let error = found.err().unwrap_or(ErrorCode::None);
+    let answer = found.unwrap_or(NO_SUCH_RECORD);
+    message!(ListOffsetsPartitionResponse {
+        partition_index: partition,
+        error_code: error.code(),
+        timestamp: answer.timestamp,
+        offset: answer.offset,
+        leader_epoch: if version >= TELLS_EPOCHS { answer.leader_epoch } else { NO_EPOCH },
+    })
+}
+
+/// Answers OffsetForLeaderEpoch (KIP-320): where an epoch ended, so that a client can tell whether what it read is
+/// still there.
+pub async fn for_leader_epoch(
+    ctx: &RequestContext,
+    request: OffsetForLeaderEpochRequest,
+) -> OffsetForLeaderEpochResponse {
+    let topics = request.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let found = epoch_end(ctx, &topic.topic, partition);
+            let error = found.err().unwrap_or(ErrorCode::None);
+            let (epoch, end_offset) = found.ok().flatten().unwrap_or((NO_EPOCH, NONE));
+            message!(EpochEndOffset {
+                error_code: error.code(),
+                partition: partition.partition,
+                leader_epoch: epoch,
+                end_offset: end_offset,
+            })
+        });
+        message!(OffsetForLeaderTopicResult { topic: topic.topic.clone(), partitions: partitions.collect() })
+    });
+    message!(OffsetForLeaderEpochResponse { topics: topics.collect() })
+}
+
+fn epoch_end(
+    ctx: &RequestContext,
+    topic: &str,
+    partition: &OffsetForLeaderPartition,
+) -> Result<Option<(i32, i64)>, ErrorCode> {
+    let asked = partition.leader_epoch;
+    match lookup::find(ctx, topic, partition.partition)? {
+        Place::Virtual => {
+            lookup::check_leader_epoch(0, partition.current_leader_epoch)?;
+            Ok((asked == 0).then_some((0, 0)))
+        }
+        Place::Log(log) => {
+            let current = log.leader_epoch();
+            lookup::check_leader_epoch(current, partition.current_leader_epoch)?;
+            log.check_online().map_err(|error| ErrorCode::from(&error))?;
+            let found = log.end_offset_for_epoch(asked);
+            // An epoch older than all that the log remembers ended no later than the log begins
+            // (Kafka's `LeaderEpochFileCache.endOffsetFor`).
+            let forgotten = || (0..current).contains(&asked).then(|| (asked, log.offsets().log_start_offset));
+            Ok(found.or_else(forgotten))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

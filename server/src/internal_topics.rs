@@ -1,0 +1,89 @@
+//! Topics that the broker shows without keeping them as logs (docs/adr/0005-virtual-internal-topics.md).
+//!
+//! Group state lives in a keyspace, not in a log, yet tools expect `__consumer_offsets` to be there. It is shown in
+//! Metadata, DescribeTopicPartitions and DescribeConfigs, is empty to readers, and refuses every change. Names that a
+//! later release will show are reserved here already.
+
+use chronik_engine::topic::TopicOverrides;
+use uuid::Uuid;
+
+/// A topic that is shown and not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InternalTopic {
+    /// Kafka's name for it.
+    pub name: &'static str,
+    /// The same in every cluster: there is only ever one incarnation.
+    pub id: Uuid,
+    /// How many partitions it shows.
+    pub partitions: i32,
+}
+
+/// Partitions of `__consumer_offsets`: Kafka's default of `offsets.topic.num.partitions`.
+const CONSUMER_OFFSETS_PARTITIONS: i32 = 50;
+
+static SHOWN: [InternalTopic; 1] = [InternalTopic {
+    name: "__consumer_offsets",
+    id: Uuid::from_u128(0x6368_726f_6e69_4b00_8000_0000_0000_0001),
+    partitions: CONSUMER_OFFSETS_PARTITIONS,
+}];
+
+/// Names that Kafka uses for its own topics and that nothing is shown under yet.
+const RESERVED: [&str; 2] = ["__transaction_state", "__share_group_state"];
+
+/// Every one that is shown.
+pub fn all() -> impl Iterator<Item = &'static InternalTopic> {
+    SHOWN.iter()
+}
+
+/// The one of that name.
+pub fn find(name: &str) -> Option<&'static InternalTopic> {
+    SHOWN.iter().find(|topic| topic.name == name)
+}
+
+/// The one of that id.
+pub fn find_by_id(id: &Uuid) -> Option<&'static InternalTopic> {
+    SHOWN.iter().find(|topic| topic.id == *id)
+}
+
+/// Whether Kafka calls a topic of this name internal (`Topic.isInternal`), shown or not.
+pub fn is_internal(name: &str) -> bool {
+    find(name).is_some() || RESERVED.contains(&name)
+}
+
+impl InternalTopic {
+    /// Whether it shows a partition of this index.
+    pub fn has_partition(&self, index: i32) -> bool {
+        (0..self.partitions).contains(&index)
+    }
+
+    /// What DescribeConfigs shows as set on it: Kafka's `GroupCoordinatorService.groupMetadataTopicConfigs`.
+    pub fn overrides(&self) -> TopicOverrides {
+        [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    /// What a client that tries to change it is told.
+    pub fn refusal(&self) -> String {
+        format!("'{}' is kept by the broker itself and cannot be changed.", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unlike_kafkas_reserved_ones() {
+        for topic in all() {
+            assert!(topic.id.as_u128() > 1);
+            assert_eq!(find_by_id(&topic.id), Some(topic));
+        }
+    }
+
+    #[test]
+    fn reserved_names_are_internal_and_not_shown() {
+        assert!(is_internal("__transaction_state") && find("__transaction_state").is_none());
+        assert!(!is_internal("__mine"));
+    }
+}
