@@ -42,6 +42,12 @@ impl From<Vec<u8>> for Value {
     }
 }
 
+impl From<&'static str> for Value {
+    fn from(body: &'static str) -> Self {
+        Bytes::from(body).into()
+    }
+}
+
 /// One operation.
 #[derive(Clone, Debug)]
 pub enum Op {

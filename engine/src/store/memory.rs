@@ -645,3 +645,6 @@ impl Store for MemoryStore {
         ready(failed.map_or(Ok(()), Err))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,6 +154,17 @@ impl Queue {
         }
     }
 
+    /// Drains a closed queue and says how it was grouped.
+    #[cfg(test)]
+    pub(super) fn group_sizes(&self, caps: CommitCaps) -> Vec<usize> {
+        let mut sizes = Vec::new();
+        let mut taken = Vec::new();
+        while self.take(caps, &mut taken) {
+            sizes.push(taken.drain(..).count());
+        }
+        sizes
+    }
+
     /// Ends the store: returns what waited, to be failed.
     fn fail(&self, error: &StoreError) -> VecDeque<Pending> {
         let mut state = self.state.lock();

@@ -319,9 +319,15 @@ impl Store for RocksStore {
     fn close(&self) -> StoreFuture<()> {
         let (sender, receiver) = oneshot::channel();
         let inner = Arc::clone(&self.inner);
+        let run = move || {
+            let result = inner.close();
+            // Before the answer: who drops the store after it may open the directory again.
+            drop(inner);
+            drop(sender.send(result));
+        };
         let spawned = std::thread::Builder::new()
             .name("store-close".into())
-            .spawn(move || drop(sender.send(inner.close())));
+            .spawn(run);
         Box::pin(async move {
             spawned.map_err(|error| StoreError::WriteFailed(error.to_string().into()))?;
             receiver.await.unwrap_or(Err(StoreError::Closed))
