@@ -1,2 +1,75 @@
-//! x
-fn main(){}
+//! `chronik-bench`: load for any Kafka broker, measured from outside.
+//!
+//! Owns the process: one async thread (the load is meant to be pinned to one core), the printing
+//! of the report, and the exit code, which is not zero when anything asked for did not happen.
+
+mod batch;
+mod cli;
+mod consume;
+mod cpu;
+mod e2e;
+mod librd;
+mod produce;
+mod progress;
+mod raw;
+mod report;
+mod values;
+mod window;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Load};
+use crate::raw::Result;
+use crate::report::Report;
+
+fn main() -> ExitCode {
+    let load = Cli::parse().load;
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    match runtime.block_on(run(load)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &raw::Error) -> ExitCode {
+    eprintln!("chronik-bench: {error}");
+    ExitCode::FAILURE
+}
+
+async fn run(load: Load) -> Result<bool> {
+    match load {
+        Load::Produce(args) => {
+            let (outcome, costs) = produce::run(&args).await?;
+            print(&Report::new("produce", serde_json::to_value(&args)?, &outcome, costs), args.common.json)
+        }
+        Load::Consume(args) => {
+            let (outcome, costs) = consume::run(&args).await?;
+            print(&Report::new("consume", serde_json::to_value(&args)?, &outcome, costs), args.common.json)
+        }
+        Load::E2e(args) => {
+            let (outcome, costs) = e2e::run(&args).await?;
+            print(&Report::new("e2e", serde_json::to_value(&args)?, &outcome, costs), args.common.json)
+        }
+        Load::Ready(args) => {
+            let took = raw::admin::wait_ready(&args.bootstrap, args.timeout).await?;
+            out(&format!("{:.1}", took.as_secs_f64() * 1e3));
+            Ok(true)
+        }
+    }
+}
+
+fn print(report: &Report, json: bool) -> Result<bool> {
+    out(&if json { serde_json::to_string(report)? } else { report.to_text() });
+    Ok(report.is_clean())
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what this program is for")]
+fn out(line: &str) {
+    println!("{line}");
+}
