@@ -1,0 +1,19 @@
+//! The bounds of this crate, each with its unit. What depends on a topic's configuration comes in with the call.
+
+/// Bytes of one string. The wire could say more in a compact string; Kafka's own generated readers refuse it too.
+pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
+/// Elements of one array. An array is never longer than the bytes it comes in either.
+pub const ARRAY_ELEMENTS_MAX: usize = 1_000_000;
+
+/// Unknown tagged fields of one structure (KIP-482). Real peers send none or a few.
+pub const TAGGED_FIELDS_MAX: usize = 256;
+
+/// Bytes of a decompression buffer that a thread keeps for its next batch; larger ones are freed.
+pub const SCRATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Record errors that one refused batch names; a million messages would not help anybody more than these.
+pub const RECORD_ERRORS_MAX: usize = 1_000;
+
+// A bound that does not bound anything would be a lie.
+const _: () = assert!(STRING_BYTES_MAX < 1 << 16 && RECORD_ERRORS_MAX > 0 && SCRATCH_BYTES_MAX >= 1 << 20);
