@@ -34,14 +34,3 @@ macro_rules! message {
         message
     }};
 }
-
-/// Builds a message of the codec, whose structs are open for new fields: `message!(Type { field: value, … })`.
-#[macro_export]
-macro_rules! message {
-    ($ty:path { $($field:ident : $value:expr),* $(,)? }) => {{
-        #[allow(unused_mut, reason = "a message may be built without fields")]
-        let mut message = <$ty>::default();
-        $(message.$field = $value;)*
-        message
-    }};
-}
