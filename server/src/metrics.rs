@@ -150,6 +150,11 @@ fn describe() {
     }
 }
 
+/// The meaning of one of [`ALL`].
+pub fn help(name: &str) -> &'static str {
+    ALL.iter().find(|metric| metric.name == name).map_or("", |metric| metric.help)
+}
+
 /// Error codes from -1 up; Kafka has 134 so far.
 const CODES_MAX: usize = 160;
 /// API keys from 0 up; Kafka has 93 so far.

@@ -13,6 +13,7 @@
 //! (type, documentation, synonyms), for `docs/configuration.md`, and for suggestions on a misspelt name.
 
 mod broker;
+mod engine;
 mod entries;
 mod fault;
 mod file;
@@ -37,8 +38,7 @@ pub use markdown::{REFERENCE_PATH, markdown};
 pub use setting::{Importance, Kind, Setting};
 pub use table::{all as settings, find as find_setting};
 pub use topic::{
-    CompressionType, Durability, TimestampType, TopicConfig, TopicFault, describe_topic, is_list_config,
-    topic_config_names, validate_overrides,
+    TopicFault, describe_topic, is_list_config, log_config, topic_config_names, validate_overrides,
 };
 pub use topic_table::{TopicSetting, topic_settings};
 

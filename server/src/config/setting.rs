@@ -77,7 +77,7 @@ pub enum Bind {
         /// Stores the checked value.
         set: fn(&mut BrokerConfig, &Value),
     },
-    /// The default of this topic config: read through [`TopicConfig`](super::TopicConfig).
+    /// The default of this topic config: read through [`log_config`](super::log_config).
     TopicDefault(&'static str),
     /// Interpreted together with other rows: [`BrokerConfig::listeners`] and `http_addr`.
     Addresses,

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use chronik_engine::store::Durability;
 use chronik_engine::store::rocks::{CommitProfile, WalProfile};
+use chronik_protocol::batch::{TargetCompression, TimestampType};
+use chronik_protocol::compression::Compression;
 
 use super::setting::Bind;
 use super::*;
@@ -251,13 +254,13 @@ fn a_topic_default_in_the_broker_table_is_a_synonym_of_that_config() {
 #[test]
 fn topics_inherit_milliseconds_over_minutes_over_hours() {
     let retention =
-        |pairs: &[(&str, &str)]| TopicConfig::new(&BTreeMap::new(), &load(&env(pairs)).unwrap()).retention_ms;
-    assert_eq!(retention(&[]), 604_800_000);
-    assert_eq!(retention(&[("CHRONIK_LOG_RETENTION_HOURS", "2")]), 7_200_000);
-    assert_eq!(retention(&[("CHRONIK_LOG_RETENTION_HOURS", "-1")]), -1);
+        |pairs: &[(&str, &str)]| log_config(&BTreeMap::new(), &load(&env(pairs)).unwrap()).retention_ms;
+    assert_eq!(retention(&[]), Some(604_800_000));
+    assert_eq!(retention(&[("CHRONIK_LOG_RETENTION_HOURS", "2")]), Some(7_200_000));
+    assert_eq!(retention(&[("CHRONIK_LOG_RETENTION_HOURS", "-1")]), None);
     let minutes = ("CHRONIK_LOG_RETENTION_MINUTES", "3");
-    assert_eq!(retention(&[minutes, ("CHRONIK_LOG_RETENTION_HOURS", "2")]), 180_000);
-    assert_eq!(retention(&[minutes, ("CHRONIK_LOG_RETENTION_MS", "4")]), 4);
+    assert_eq!(retention(&[minutes, ("CHRONIK_LOG_RETENTION_HOURS", "2")]), Some(180_000));
+    assert_eq!(retention(&[minutes, ("CHRONIK_LOG_RETENTION_MS", "4")]), Some(4));
 }
 
 #[test]
@@ -325,7 +328,7 @@ fn topic_overrides_are_checked_as_kafka_checks_them() {
 #[test]
 fn a_topic_config_is_what_its_overrides_say() {
     let config = load(&Sources::default()).unwrap();
-    let topic = TopicConfig::new(
+    let topic = log_config(
         &overrides(&[
             ("cleanup.policy", "compact"),
             ("compression.type", "zstd"),
@@ -337,9 +340,9 @@ fn a_topic_config_is_what_its_overrides_say() {
         &config,
     );
     assert!(topic.cleanup_compact && !topic.cleanup_delete);
-    assert_eq!(topic.compression_type, CompressionType::Zstd);
+    assert_eq!(topic.compression, TargetCompression::To(Compression::Zstd, Some(3)));
     assert_eq!(topic.timestamp_type, TimestampType::LogAppendTime);
     assert_eq!(topic.durability, Durability::Os);
     assert_eq!(topic.segment_bytes, 1_000);
-    assert_eq!(topic.retention_ms, 604_800_000, "a stored value that is no good counts as not set");
+    assert_eq!(topic.retention_ms, Some(604_800_000), "a stored value that is no good counts as not set");
 }

@@ -1,9 +1,14 @@
 //! Owns what a topic's configs come to: overrides set on the topic, over broker settings, over
-//! defaults. Checks overrides, computes the typed [`TopicConfig`], and describes all three layers
+//! defaults. Checks overrides, computes the engine's [`LogConfig`], and describes all three layers
 //! as DescribeConfigs shows them. Stores nothing: overrides live with the topic in the engine.
 
 use std::collections::BTreeMap;
 use std::fmt;
+
+use chronik_engine::log::LogConfig;
+use chronik_engine::store::Durability;
+use chronik_protocol::batch::{TargetCompression, TimestampType};
+use chronik_protocol::compression::Compression;
 
 use super::broker::BrokerConfig;
 use super::entries::{ConfigEntries, ConfigEntry, ConfigSource, ConfigSynonym};
@@ -12,124 +17,51 @@ use super::table;
 use super::topic_table::{self, TopicSetting, topic_settings};
 use super::value::{Value, split_list};
 
-/// Codec that batches are stored with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CompressionType {
-    /// As the producer sent them.
-    Producer,
-    /// Not compressed.
-    Uncompressed,
-    /// gzip.
-    Gzip,
-    /// snappy.
-    Snappy,
-    /// lz4 frames.
-    Lz4,
-    /// zstd.
-    Zstd,
-}
-
-/// Whose clock a record's timestamp is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TimestampType {
-    /// The producer's.
-    CreateTime,
-    /// The broker's, when appended.
-    LogAppendTime,
-}
-
-/// What an acknowledgement means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// Fsynced.
-    Sync,
-    /// Handed to the operating system.
-    Os,
-}
-
-/// A topic's effective configs, those with effect here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicConfig {
-    /// `retention.ms`; negative is for ever.
-    pub retention_ms: i64,
-    /// `retention.bytes`; negative is no bound.
-    pub retention_bytes: i64,
-    /// `internal.segment.bytes` where set, else `segment.bytes`.
-    pub segment_bytes: i32,
-    /// `segment.ms`.
-    pub segment_ms: i64,
-    /// `max.message.bytes`.
-    pub max_message_bytes: i32,
-    /// `compression.type`.
-    pub compression_type: CompressionType,
-    /// `compression.gzip.level`; -1 is the codec's default.
-    pub gzip_level: i32,
-    /// `compression.lz4.level`.
-    pub lz4_level: i32,
-    /// `compression.zstd.level`.
-    pub zstd_level: i32,
-    /// `message.timestamp.type`.
-    pub timestamp_type: TimestampType,
-    /// `message.timestamp.before.max.ms`.
-    pub timestamp_before_max_ms: i64,
-    /// `message.timestamp.after.max.ms`.
-    pub timestamp_after_max_ms: i64,
-    /// `cleanup.policy` names `delete`.
-    pub cleanup_delete: bool,
-    /// `cleanup.policy` names `compact`.
-    pub cleanup_compact: bool,
-    /// `min.insync.replicas`.
-    pub min_insync_replicas: i32,
-    /// `index.interval.bytes`.
-    pub index_interval_bytes: i32,
-    /// `chronik.durability`.
-    pub durability: Durability,
-}
-
-impl TopicConfig {
-    /// Computes the effective configs. Overrides that would not pass [`validate_overrides`] (written
-    /// by another version, say) count as not set: a topic must open whatever was stored.
-    pub fn new(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> Self {
-        let layers = Layers { overrides, entries: &broker.entries };
-        let policy = layers.text("cleanup.policy");
-        let policies = split_list(&policy);
-        let internal = layers.find("internal.segment.bytes").map(|value| int(&value));
-        Self {
-            retention_ms: layers.long("retention.ms"),
-            retention_bytes: layers.long("retention.bytes"),
-            segment_bytes: internal.unwrap_or_else(|| layers.int("segment.bytes")),
-            segment_ms: layers.long("segment.ms"),
-            max_message_bytes: layers.int("max.message.bytes"),
-            compression_type: compression_type(&layers.text("compression.type")),
-            gzip_level: layers.int("compression.gzip.level"),
-            lz4_level: layers.int("compression.lz4.level"),
-            zstd_level: layers.int("compression.zstd.level"),
-            timestamp_type: match layers.text("message.timestamp.type").as_str() {
-                "LogAppendTime" => TimestampType::LogAppendTime,
-                _ => TimestampType::CreateTime,
-            },
-            timestamp_before_max_ms: layers.long("message.timestamp.before.max.ms"),
-            timestamp_after_max_ms: layers.long("message.timestamp.after.max.ms"),
-            cleanup_delete: policies.contains(&"delete"),
-            cleanup_compact: policies.contains(&"compact"),
-            min_insync_replicas: layers.int("min.insync.replicas"),
-            index_interval_bytes: layers.int("index.interval.bytes"),
-            durability: match layers.text("chronik.durability").as_str() {
-                "os" => Durability::Os,
-                _ => Durability::Sync,
-            },
-        }
+/// The settings a topic's log runs with. Overrides that would not pass [`validate_overrides`] (written by another
+/// version, say) count as not set: a topic must open whatever was stored.
+pub fn log_config(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> LogConfig {
+    let layers = Layers { overrides, entries: &broker.entries };
+    let policy = layers.text("cleanup.policy");
+    let policies = split_list(&policy);
+    let internal = layers.find("internal.segment.bytes").map(|value| int(&value));
+    let segment_bytes = internal.unwrap_or_else(|| layers.int("segment.bytes"));
+    LogConfig {
+        // The rows' checks refuse negative sizes; 0 is what the conversion would otherwise mean.
+        segment_bytes: u64::try_from(segment_bytes).unwrap_or(0),
+        segment_ms: layers.long("segment.ms"),
+        retention_ms: Some(layers.long("retention.ms")).filter(|ms| *ms >= 0),
+        retention_bytes: u64::try_from(layers.long("retention.bytes")).ok(),
+        cleanup_delete: policies.contains(&"delete"),
+        cleanup_compact: policies.contains(&"compact"),
+        index_interval_bytes: u64::try_from(layers.int("index.interval.bytes")).unwrap_or(0),
+        durability: match layers.text("chronik.durability").as_str() {
+            "os" => Durability::Os,
+            _ => Durability::Sync,
+        },
+        max_message_bytes: usize::try_from(layers.int("max.message.bytes")).unwrap_or(0),
+        timestamp_type: match layers.text("message.timestamp.type").as_str() {
+            "LogAppendTime" => TimestampType::LogAppendTime,
+            _ => TimestampType::CreateTime,
+        },
+        timestamp_before_max_ms: layers.long("message.timestamp.before.max.ms"),
+        timestamp_after_max_ms: layers.long("message.timestamp.after.max.ms"),
+        compression: compression(&layers),
+        min_insync_replicas: layers.int("min.insync.replicas"),
     }
 }
 
-fn compression_type(name: &str) -> CompressionType {
-    match name {
-        "uncompressed" => CompressionType::Uncompressed,
-        "gzip" => CompressionType::Gzip,
-        "snappy" => CompressionType::Snappy,
-        "lz4" => CompressionType::Lz4,
-        "zstd" => CompressionType::Zstd,
-        _ => CompressionType::Producer,
+fn compression(layers: &Layers<'_>) -> TargetCompression {
+    match layers.text("compression.type").as_str() {
+        "uncompressed" => TargetCompression::To(Compression::None, None),
+        "gzip" => {
+            // -1 is zlib's word for its own default (KIP-390).
+            let level = Some(layers.int("compression.gzip.level")).filter(|level| *level != -1);
+            TargetCompression::To(Compression::Gzip, level)
+        }
+        "snappy" => TargetCompression::To(Compression::Snappy, None),
+        "lz4" => TargetCompression::To(Compression::Lz4, Some(layers.int("compression.lz4.level"))),
+        "zstd" => TargetCompression::To(Compression::Zstd, Some(layers.int("compression.zstd.level"))),
+        _ => TargetCompression::Producer,
     }
 }
 

@@ -1,17 +1,23 @@
 //! Owns the gauges that are worked out when somebody asks: sizes, counts, lag, memory. Keeping them up to date all the
 //! time would cost an idle broker its sleep.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::broker::Broker;
+use crate::coordinator::group::{FetchRequest, FetchedOffset};
 use crate::{disk, metrics as names};
 
 use super::BoxFuture;
 
+/// Consumer lag is told for at most this many partitions of groups, so that groups cannot grow the answer for ever.
+const LAG_SERIES_MAX: usize = 1000;
+
 /// Sets gauges to what they are now; called before each rendering of `/metrics`.
 pub trait Figures: Send + Sync {
-    /// Sets them.
-    fn refresh(&self) -> BoxFuture<'_>;
+    /// Sets them. What it returns is appended to the rendering: series that come and go with their group, which the
+    /// recorder would keep for ever.
+    fn refresh(&self) -> BoxFuture<'_, String>;
 }
 
 /// A broker's gauges.
@@ -39,6 +45,40 @@ impl BrokerFigures {
         metrics::gauge!(names::PARTITIONS).set(topics.partition_count() as f64);
     }
 
+    /// Lag of every group that committed offsets, in the text format.
+    async fn consumer_lag(&self) -> String {
+        let name = names::CONSUMER_LAG;
+        let help = names::help(name);
+        let mut out = format!("\n# HELP {name} {help}\n# TYPE {name} gauge\n");
+        let mut left = LAG_SERIES_MAX;
+        for group in self.broker.groups.list(Vec::new(), Vec::new()).await.unwrap_or_default() {
+            let request = FetchRequest { group_id: group.group_id.clone(), partitions: None };
+            for found in self.broker.groups.fetch_offsets(request).await.unwrap_or_default() {
+                if left == 0 {
+                    return out;
+                }
+                left -= usize::from(self.lag_line(&mut out, &group.group_id, &found));
+            }
+        }
+        out
+    }
+
+    /// Writes one partition's lag; false when it has none (deleted topic, nothing committed).
+    fn lag_line(&self, out: &mut String, group: &str, found: &FetchedOffset) -> bool {
+        let topics = self.broker.engine.topics();
+        let (Some(topic), Some(committed)) = (topics.get_by_id(&found.topic), &found.committed) else {
+            return false;
+        };
+        let Some(log) = i32::try_from(found.partition).ok().and_then(|index| topic.log(index)) else {
+            return false;
+        };
+        let lag = log.high_watermark().saturating_sub(committed.offset).max(0);
+        let (group, topic) = (escaped(group), escaped(&topic.name));
+        let labels = format!("group=\"{group}\",topic=\"{topic}\",partition=\"{}\"", found.partition);
+        let _ = writeln!(out, "{}{{{labels}}} {lag}", names::CONSUMER_LAG);
+        true
+    }
+
     fn machine(&self) {
         if let Ok(space) = disk::space(&self.broker.config.node.data_dir) {
             metrics::gauge!(names::DISK_FREE).set(space.free_bytes as f64);
@@ -50,12 +90,18 @@ impl BrokerFigures {
 }
 
 impl Figures for BrokerFigures {
-    fn refresh(&self) -> BoxFuture<'_> {
+    fn refresh(&self) -> BoxFuture<'_, String> {
         Box::pin(async move {
             self.stores();
             self.machine();
+            self.consumer_lag().await
         })
     }
+}
+
+/// A label's value as the text format wants it.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// Resident memory, where the system tells it in `/proc` (Linux).
@@ -64,4 +110,19 @@ fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_groups_name_cannot_forge_a_line() {
+        assert_eq!(escaped("a\"} 1\nb\\"), "a\\\"} 1\\nb\\\\");
+    }
+
+    #[test]
+    fn resident_memory_is_told_on_linux() {
+        assert_eq!(resident_bytes().is_some_and(|bytes| bytes > 1 << 20), cfg!(target_os = "linux"));
+    }
 }

@@ -142,9 +142,9 @@ async fn ready(State(state): State<HttpState>) -> Response {
 }
 
 async fn render_metrics(State(state): State<HttpState>) -> Response {
-    state.0.figures.refresh().await;
+    let worked_out = state.0.figures.refresh().await;
     let content_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (content_type, metrics::install().render()).into_response()
+    (content_type, metrics::install().render() + &worked_out).into_response()
 }
 
 async fn not_found() -> Response {
@@ -157,7 +157,7 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response {
 }
 
 /// What an async method of a trait object returns.
-type BoxFuture<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 #[cfg(test)]
 mod tests;

@@ -9,8 +9,8 @@ use crate::config::{Sources, load};
 struct NoFigures;
 
 impl Figures for NoFigures {
-    fn refresh(&self) -> BoxFuture<'_> {
-        Box::pin(async {})
+    fn refresh(&self) -> BoxFuture<'_, String> {
+        Box::pin(async { String::new() })
     }
 }
 
