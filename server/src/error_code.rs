@@ -4,7 +4,9 @@
 
 use chronik_engine::error::{AppendError, ReadError, TopicError};
 use chronik_engine::store::StoreError;
-use chronik_protocol::batch::ValidateError;
+use chronik_protocol::batch::{RecordErrorKind, ValidateError};
+
+use crate::coordinator::group::GroupError;
 
 /// The codes this broker answers (Kafka's `Errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,6 +112,29 @@ impl From<&ReadError> for ErrorCode {
     }
 }
 
+impl From<&GroupError> for ErrorCode {
+    fn from(error: &GroupError) -> Self {
+        match error {
+            GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+            GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+            GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+            GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+            GroupError::FencedInstance => ErrorCode::FencedInstanceId,
+            GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+            GroupError::GroupFull => ErrorCode::GroupMaxSizeReached,
+            GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+            GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            GroupError::GroupNotFound => ErrorCode::GroupIdNotFound,
+            GroupError::GroupNotEmpty => ErrorCode::NonEmptyGroup,
+            GroupError::SubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+            GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+            // Retriable: clients look for the coordinator and come back, as after Kafka's `Dead` group or a failed
+            // append. After a failed store the change may have been written.
+            GroupError::CoordinatorStopped | GroupError::StoreFailed => ErrorCode::CoordinatorNotAvailable,
+        }
+    }
+}
+
 impl From<&StoreError> for ErrorCode {
     fn from(error: &StoreError) -> Self {
         match error {
@@ -128,6 +153,32 @@ impl From<&TopicError> for ErrorCode {
             TopicError::NotFound(_) => ErrorCode::UnknownTopicOrPartition,
             TopicError::PartitionsNotMore { .. } | TopicError::PartitionCount(_) => ErrorCode::InvalidPartitions,
             TopicError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<&ValidateError> for ErrorCode {
+    /// Kafka's codes for `LogValidator`, `UnifiedLog.analyzeAndValidateRecords` and `ProduceRequest.validateRecords`.
+    fn from(error: &ValidateError) -> Self {
+        match error {
+            ValidateError::Empty
+            | ValidateError::NotOneBatch
+            | ValidateError::Magic(_)
+            | ValidateError::BaseOffset(_)
+            | ValidateError::OffsetRange { .. }
+            | ValidateError::Control
+            | ValidateError::SequenceWithoutProducer(_)
+            | ValidateError::MalformedRecord { .. }
+            | ValidateError::RecordCount { .. }
+            | ValidateError::OffsetDelta { .. }
+            | ValidateError::Records { kind: RecordErrorKind::InvalidRecord, .. } => ErrorCode::InvalidRecord,
+            ValidateError::Records { kind: RecordErrorKind::InvalidTimestamp, .. }
+            | ValidateError::TimestampTypeFromClient => ErrorCode::InvalidTimestamp,
+            ValidateError::TooLarge { .. } | ValidateError::DecompressedTooLarge { .. } => ErrorCode::MessageTooLarge,
+            ValidateError::Corrupt(_) | ValidateError::Decompress(_) => ErrorCode::CorruptMessage,
+            ValidateError::UnsupportedCompression(_) | ValidateError::Recompress(_) => {
+                ErrorCode::UnsupportedCompressionType
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use super::group::{
 use super::shard::{self, Command, ReplyTo};
 use super::{EngineGroupStore, GroupStore, TopicNames};
 use crate::config::GroupSettings;
+use crate::internal_topics;
 use crate::runtime::{self, Clock};
 
 /// The coordinator of every group. One shard serves them today; which group is on which shard will be decided here.
@@ -47,7 +48,10 @@ impl GroupCoordinator {
         let store = Arc::new(EngineGroupStore::new(engine.meta_store().clone()));
         let names = {
             let engine = engine.clone();
-            move |id: Uuid| engine.topics().get_by_id(&id).map(|topic| topic.name.clone())
+            move |id: Uuid| {
+                let internal = internal_topics::find_by_id(&id).map(|topic| Arc::from(topic.name));
+                internal.or_else(|| engine.topics().get_by_id(&id).map(|topic| topic.name.clone()))
+            }
         };
         Self::start(store, config(settings), clock, Arc::new(names)).await
     }

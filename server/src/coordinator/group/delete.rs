@@ -33,6 +33,9 @@ impl Groups {
         request: &OffsetDeleteRequest,
         effects: &mut Effects,
     ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        if request.group_id.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
         let group = self.existing(&request.group_id)?.classic();
         if group.state != ClassicState::Empty && !group.uses_consumer_protocol() {
             return Err(GroupError::GroupNotEmpty);

@@ -1,4 +1,4 @@
-//! Why a group operation was refused, and the one table from reasons to Kafka's codes.
+//! Why a group operation was refused. Which code that is on the wire is said in `crate::error_code` alone.
 
 /// Why a group operation was refused. Nothing was written, unless the variant says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -48,57 +48,4 @@ pub enum GroupError {
     /// The store failed while the answer waited: what was asked for may or may not have been written.
     #[error("the coordinator could not store the change")]
     StoreFailed,
-}
-
-impl GroupError {
-    /// Every variant, for tables and tests.
-    pub const ALL: [GroupError; 15] = [
-        Self::InvalidGroupId,
-        Self::InvalidSessionTimeout,
-        Self::MemberIdRequired,
-        Self::UnknownMember,
-        Self::FencedInstance,
-        Self::InconsistentProtocol,
-        Self::GroupFull,
-        Self::IllegalGeneration,
-        Self::RebalanceInProgress,
-        Self::GroupNotFound,
-        Self::GroupNotEmpty,
-        Self::SubscribedToTopic,
-        Self::OffsetMetadataTooLarge,
-        Self::CoordinatorStopped,
-        Self::StoreFailed,
-    ];
-
-    /// The code that leaves on the wire. Both of the last two are COORDINATOR_NOT_AVAILABLE, as Kafka answers
-    /// for a group that is `Dead` and for an append that failed: clients look for the coordinator again and retry.
-    pub const fn kafka_code(self) -> i16 {
-        match self {
-            Self::OffsetMetadataTooLarge => 12,
-            Self::IllegalGeneration => 22,
-            Self::InconsistentProtocol => 23,
-            Self::InvalidGroupId => 24,
-            Self::UnknownMember => 25,
-            Self::InvalidSessionTimeout => 26,
-            Self::RebalanceInProgress => 27,
-            Self::GroupNotEmpty => 68,
-            Self::GroupNotFound => 69,
-            Self::MemberIdRequired => 79,
-            Self::GroupFull => 81,
-            Self::FencedInstance => 82,
-            Self::SubscribedToTopic => 86,
-            Self::CoordinatorStopped | Self::StoreFailed => 15,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_refusal_has_kafkas_code() {
-        let codes = GroupError::ALL.map(GroupError::kafka_code);
-        assert_eq!(codes, [24, 26, 79, 25, 82, 23, 81, 22, 27, 69, 68, 86, 12, 15, 15]);
-    }
 }
