@@ -11,8 +11,8 @@ pub use kafka_wire as messages;
 pub use kafka_wire::{KafkaMessage, KafkaRequest, KafkaResponse, RequestResponsePair};
 pub use kafka_wire_core::{ApiKey, ApiVersion, KafkaDecode, KafkaEncode, StrBytes, Uuid};
 
-pub use crate::message;
 use crate::limits::{ARRAY_ELEMENTS_MAX, STRING_BYTES_MAX, TAGGED_FIELDS_MAX};
+pub use crate::message;
 
 /// Bytes of a frame's length prefix.
 const LENGTH_PREFIX_BYTES: usize = 4;
@@ -83,7 +83,12 @@ pub fn decode_request_header(frame: &mut Bytes) -> Result<RequestHeader, CodecEr
     let mut decoder = Decoder::new(frame.clone(), limits(frame.len()))?;
     let header = messages::RequestHeader::decode(&mut decoder, header_version)?;
     frame.advance(decoder.offset());
-    Ok(RequestHeader { api_key, api_version, correlation_id: header.correlation_id, client_id: header.client_id })
+    Ok(RequestHeader {
+        api_key,
+        api_version,
+        correlation_id: header.correlation_id,
+        client_id: header.client_id,
+    })
 }
 
 /// Reads a request's body, all of it.
@@ -110,7 +115,11 @@ pub fn decode_message<M: KafkaMessage>(body: Bytes, version: i16) -> Result<M, C
 ///
 /// # Errors
 /// [`CodecError`] when a field that is set does not exist in this version.
-pub fn encode_response<M: KafkaResponse>(correlation_id: i32, message: &M, version: i16) -> Result<Bytes, CodecError> {
+pub fn encode_response<M: KafkaResponse>(
+    correlation_id: i32,
+    message: &M,
+    version: i16,
+) -> Result<Bytes, CodecError> {
     let mut frame = BytesMut::new();
     frame.put_i32(0);
     frame.put_i32(correlation_id);

@@ -92,7 +92,10 @@ mod tests {
     fn lengths_outside_the_bounds_are_refused() {
         assert_eq!(frame_length((-1i32).to_be_bytes(), 100), Err(FrameError::Negative(-1)));
         assert_eq!(frame_length(i32::MIN.to_be_bytes(), 100), Err(FrameError::Negative(i32::MIN)));
-        assert_eq!(frame_length(101i32.to_be_bytes(), 100), Err(FrameError::TooLarge { size: 101, max: 100 }));
+        assert_eq!(
+            frame_length(101i32.to_be_bytes(), 100),
+            Err(FrameError::TooLarge { size: 101, max: 100 })
+        );
         assert_eq!(frame_length(7i32.to_be_bytes(), 100), Err(FrameError::TooShort(7)));
         assert_eq!(frame_length(8i32.to_be_bytes(), 100), Ok(8));
         assert_eq!(frame_length(100i32.to_be_bytes(), 100), Ok(100));

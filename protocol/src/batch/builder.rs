@@ -5,8 +5,8 @@
 use bytes::Bytes;
 
 use super::header::{
-    ATTRIBUTES_AT, BatchError, BatchHeader, CODEC_MASK, CONTROL, CRC_AT, DELETE_HORIZON, HEADER_SIZE, LOG_APPEND_TIME,
-    LOG_OVERHEAD, NO_TIMESTAMP, TRANSACTIONAL, TimestampType, put,
+    ATTRIBUTES_AT, BatchError, BatchHeader, CODEC_MASK, CONTROL, CRC_AT, DELETE_HORIZON, HEADER_SIZE,
+    LOG_APPEND_TIME, LOG_OVERHEAD, NO_TIMESTAMP, TRANSACTIONAL, TimestampType, put,
 };
 use crate::compression::{Compression, compress};
 use crate::varint::{put_varint, put_varlong};

@@ -24,6 +24,9 @@ use crate::compression::{Compression, CompressionError};
 pub const HEADER_SIZE: usize = 61;
 /// Bytes before what the batch length counts.
 pub const LOG_OVERHEAD: usize = 12;
+/// The batch length of a header without records.
+const EMPTY_BATCH_LENGTH: i32 = 49;
+const _: () = assert!(EMPTY_BATCH_LENGTH as usize == HEADER_SIZE - LOG_OVERHEAD);
 /// Bytes that the log patches on append: base offset, batch length, leader epoch.
 pub const PREFIX_SIZE: usize = 16;
 /// The only record format served.
@@ -135,7 +138,7 @@ impl Default for BatchHeader {
     fn default() -> Self {
         Self {
             base_offset: 0,
-            batch_length: (HEADER_SIZE - LOG_OVERHEAD) as i32,
+            batch_length: EMPTY_BATCH_LENGTH,
             partition_leader_epoch: -1,
             magic: MAGIC,
             crc: 0,
@@ -331,7 +334,8 @@ mod tests {
     #[test]
     fn sequences_wrap_to_zero() {
         let last = |base_sequence, count: i32| {
-            BatchHeader { base_sequence, last_offset_delta: count - 1, ..BatchHeader::default() }.last_sequence()
+            BatchHeader { base_sequence, last_offset_delta: count - 1, ..BatchHeader::default() }
+                .last_sequence()
         };
         assert_eq!(last(5, 1), 5);
         assert_eq!(last(i32::MAX, 1), i32::MAX);

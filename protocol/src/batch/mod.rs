@@ -12,8 +12,11 @@ mod view;
 pub use crate::compression::{Compression, CompressionError};
 pub use builder::BatchBuilder;
 pub use header::{
-    BatchError, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC, NO_TIMESTAMP, PREFIX_SIZE, TimestampType, prefix,
+    BatchError, BatchHeader, HEADER_SIZE, LOG_OVERHEAD, MAGIC, NO_TIMESTAMP, PREFIX_SIZE, TimestampType,
+    prefix,
 };
 pub use record::{HeaderView, Headers, RecordError, RecordView};
-pub use validate::{RecordErrorKind, TargetCompression, ValidBatch, ValidateError, ValidateOptions, validate};
+pub use validate::{
+    RecordErrorKind, TargetCompression, ValidBatch, ValidateError, ValidateOptions, validate,
+};
 pub use view::{BatchView, RecordWalker, split_batches};

@@ -11,8 +11,8 @@ use bytes::Bytes;
 
 use super::builder::{assemble, seal};
 use super::header::{
-    BatchHeader, CODEC_MASK, HEADER_SIZE, LOG_APPEND_TIME, LOG_OVERHEAD, MAGIC, MAGIC_AT, NO_TIMESTAMP, TimestampType,
-    compute_crc,
+    BatchHeader, CODEC_MASK, HEADER_SIZE, LOG_APPEND_TIME, LOG_OVERHEAD, MAGIC, MAGIC_AT, NO_TIMESTAMP,
+    TimestampType, compute_crc,
 };
 use super::record::{self, RecordError, RecordView};
 use crate::compression::{Compression, CompressionError, compress, decompress};
@@ -55,13 +55,12 @@ pub enum TargetCompression {
 
 /// A batch that has passed [`validate`]; there is no other way to make one.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ValidBatch {
     /// What its first 61 bytes say.
     pub header: BatchHeader,
     /// All of it and nothing else.
     pub bytes: Bytes,
-    /// Keeps others from making one.
-    _checked: (),
 }
 
 /// Which of Kafka's two errors a refusal with record errors is.
@@ -176,7 +175,8 @@ pub fn validate(records: Bytes, options: &ValidateOptions) -> Result<ValidBatch,
     }
     check_size(size, options)?;
     let bytes = records.slice(..size);
-    let header = BatchHeader::parse(&bytes).map_err(|_| ValidateError::Corrupt("it is shorter than its header"))?;
+    let header =
+        BatchHeader::parse(&bytes).map_err(|_| ValidateError::Corrupt("it is shorter than its header"))?;
     if compute_crc(&bytes) != header.crc {
         return Err(ValidateError::Corrupt("the CRC does not match"));
     }
@@ -189,10 +189,12 @@ pub fn validate(records: Bytes, options: &ValidateOptions) -> Result<ValidBatch,
         return finish(header, &bytes, payload, source, max_timestamp, options);
     }
     with_scratch(|scratch| {
-        decompress(source, payload, options.max_decompressed_bytes, scratch).map_err(|error| match error {
-            CompressionError::TooLarge { max, .. } => ValidateError::DecompressedTooLarge { max },
-            error @ CompressionError::Malformed { .. } => ValidateError::Decompress(error),
-        })?;
+        decompress(source, payload, options.max_decompressed_bytes, scratch).map_err(
+            |error| match error {
+                CompressionError::TooLarge { max, .. } => ValidateError::DecompressedTooLarge { max },
+                error @ CompressionError::Malformed { .. } => ValidateError::Decompress(error),
+            },
+        )?;
         let max_timestamp = walk(&header, scratch, options)?;
         finish(header, &bytes, scratch, source, max_timestamp, options)
     })
@@ -359,14 +361,14 @@ fn finish(
         return recompress(header, records, target, level, options);
     }
     if header == before {
-        return Ok(ValidBatch { header, bytes: bytes.clone(), _checked: () });
+        return Ok(ValidBatch { header, bytes: bytes.clone() });
     }
     let mut batch = bytes.to_vec();
     if let Some(head) = batch.first_chunk_mut() {
         *head = header.to_bytes();
     }
     header.crc = seal(&mut batch);
-    Ok(ValidBatch { header, bytes: batch.into(), _checked: () })
+    Ok(ValidBatch { header, bytes: batch.into() })
 }
 
 fn recompress(
@@ -390,7 +392,7 @@ fn recompress(
     let bytes = assemble(header, payload).map_err(|_| too_large)?;
     // What was just written reads back; the length and the CRC are new.
     let header = BatchHeader::parse(&bytes).map_err(|_| ValidateError::Corrupt("it was rebuilt wrongly"))?;
-    Ok(ValidBatch { header, bytes, _checked: () })
+    Ok(ValidBatch { header, bytes })
 }
 
 thread_local! {

@@ -114,7 +114,8 @@ impl RecordWalker<'_> {
             };
         }
         let before = reader.remaining();
-        let record = record::parse(&mut reader).map_err(|error: RecordError| BatchError::Record { index, error })?;
+        let record =
+            record::parse(&mut reader).map_err(|error: RecordError| BatchError::Record { index, error })?;
         self.position += before - reader.remaining();
         self.index += 1;
         Ok(Some(record))
@@ -167,7 +168,10 @@ mod tests {
             assert_eq!((second.key, second.value), (None, None));
             let headers: Vec<_> = second.headers().collect();
             let header = |key: &'static str, value| HeaderView { key: key.as_bytes(), value };
-            assert_eq!(headers, [header("a", Some(&b"1"[..])), header("a", Some(&b"2"[..])), header("", None)]);
+            assert_eq!(
+                headers,
+                [header("a", Some(&b"1"[..])), header("a", Some(&b"2"[..])), header("", None)]
+            );
             assert!(records.next_record().unwrap().is_none());
         }
     }
