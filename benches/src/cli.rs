@@ -27,8 +27,6 @@ pub enum Load {
     Consume(ConsumeArgs),
     /// Produce at a fixed rate and consume at once; latency runs from the intended send to receipt.
     E2e(E2eArgs),
-    /// Wait until the broker answers ApiVersions, and say how long that took.
-    Ready(ReadyArgs),
 }
 
 /// Which client makes the load.
@@ -154,6 +152,9 @@ pub struct Common {
     /// Check what the broker did (offsets contiguous, CRCs right, nothing lost) as well.
     #[arg(long)]
     pub verify: bool,
+    /// Delete the topic afterwards.
+    #[arg(long)]
+    pub cleanup: bool,
     /// Print the report as one line of JSON.
     #[arg(long)]
     pub json: bool,
@@ -295,17 +296,6 @@ pub struct E2eArgs {
     /// Seconds of the same load before anything is measured.
     #[arg(long, default_value = "2", value_parser = parse_seconds)]
     pub warmup: Duration,
-}
-
-/// `chronik-bench ready`.
-#[derive(Clone, Debug, Args, Serialize)]
-pub struct ReadyArgs {
-    /// Broker to ask.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
-    pub bootstrap: String,
-    /// Seconds to keep asking.
-    #[arg(long, default_value = "60", value_parser = parse_seconds)]
-    pub timeout: Duration,
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::cli::{Client, ConsumeArgs};
+use crate::librd;
 use crate::produce::{Worker, fill, share};
 use crate::progress::{Counter, Progress};
 use crate::raw::admin::{End, ensure_topic, offsets};
@@ -14,7 +15,6 @@ use crate::raw::fetch::{Limits, Position};
 use crate::raw::{self, Result};
 use crate::report::{Costs, Meter, Outcome};
 use crate::window::{Tally, Window};
-use crate::librd;
 
 /// `fetch.max.wait.ms` of the Java consumer.
 const MAX_WAIT_MS: i32 = 500;
@@ -36,8 +36,7 @@ pub async fn run(args: &ConsumeArgs) -> Result<(Outcome, Costs)> {
     let window = Window::new(args.warmup, args.duration, limited);
     let counter = Counter::default();
     let all = args.once.then_some(held.max(args.prefill));
-    let progress =
-        Progress::start(common.quiet, window, args.messages.or(all), Arc::clone(&counter));
+    let progress = Progress::start(common.quiet, window, args.messages.or(all), Arc::clone(&counter));
     let stop = Stop { once: args.once, limit: args.messages, measured: Arc::default() };
     let workers = start(args, window, &counter, &stop, &earliest);
     tokio::time::sleep_until(window.measured_from.into()).await;
@@ -77,7 +76,14 @@ fn start(
             ),
             Client::Rdkafka => {
                 let consumer = librd::consume::Consumer {
-                    bootstrap, topic, start, limits, verify, stop, window, counter,
+                    bootstrap,
+                    topic,
+                    start,
+                    limits,
+                    verify,
+                    stop,
+                    window,
+                    counter,
                 };
                 tokio::task::spawn_blocking(move || consumer.run())
             }

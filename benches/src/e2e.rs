@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::cli::{Client, E2eArgs, Records};
+use crate::librd;
 use crate::progress::{Counter, Progress};
 use crate::raw::admin::{End, ensure_topic, offsets};
 use crate::raw::fetch::{Limits, Position};
@@ -15,7 +16,6 @@ use crate::raw::{self, Result};
 use crate::report::{Costs, Meter, Outcome};
 use crate::values::read_stamp;
 use crate::window::{Schedule, Tally, Window};
-use crate::librd;
 
 /// Records one run may have: the account is a byte each.
 const RECORDS_MAX: u64 = 200_000_000;

@@ -43,33 +43,24 @@ fn fail(error: &raw::Error) -> ExitCode {
 }
 
 async fn run(load: Load) -> Result<bool> {
-    match load {
+    let (name, common, options, (outcome, costs)) = match load {
         Load::Produce(args) => {
-            let (outcome, costs) = produce::run(&args).await?;
-            print(&Report::new("produce", serde_json::to_value(&args)?, &outcome, costs), args.common.json)
+            ("produce", args.common.clone(), serde_json::to_value(&args)?, produce::run(&args).await?)
         }
         Load::Consume(args) => {
-            let (outcome, costs) = consume::run(&args).await?;
-            print(&Report::new("consume", serde_json::to_value(&args)?, &outcome, costs), args.common.json)
+            ("consume", args.common.clone(), serde_json::to_value(&args)?, consume::run(&args).await?)
         }
-        Load::E2e(args) => {
-            let (outcome, costs) = e2e::run(&args).await?;
-            print(&Report::new("e2e", serde_json::to_value(&args)?, &outcome, costs), args.common.json)
-        }
-        Load::Ready(args) => {
-            let took = raw::admin::wait_ready(&args.bootstrap, args.timeout).await?;
-            out(&format!("{:.1}", took.as_secs_f64() * 1e3));
-            Ok(true)
-        }
+        Load::E2e(args) => ("e2e", args.common.clone(), serde_json::to_value(&args)?, e2e::run(&args).await?),
+    };
+    if common.cleanup {
+        raw::admin::delete_topic(&common.bootstrap, &common.topic).await?;
     }
-}
-
-fn print(report: &Report, json: bool) -> Result<bool> {
-    out(&if json { serde_json::to_string(report)? } else { report.to_text() });
+    let report = Report::new(name, options, &outcome, costs);
+    print(&if common.json { serde_json::to_string(&report)? } else { report.to_text() });
     Ok(report.is_clean())
 }
 
 #[expect(clippy::print_stdout, reason = "the report is what this program is for")]
-fn out(line: &str) {
-    println!("{line}");
+fn print(report: &str) {
+    println!("{report}");
 }

@@ -24,8 +24,7 @@ pub async fn run(args: &ProduceArgs) -> Result<(Outcome, Costs)> {
     let before = latest(common).await?;
     let window = Window::new(args.warmup, args.duration, args.messages.is_some());
     let counter = Counter::default();
-    let progress =
-        Progress::start(common.quiet, window, args.messages, Arc::clone(&counter));
+    let progress = Progress::start(common.quiet, window, args.messages, Arc::clone(&counter));
     let workers = start(args, window, &counter)?;
     tokio::time::sleep_until(window.measured_from.into()).await;
     let meter = Meter::start(common.broker_pid);
@@ -41,8 +40,7 @@ pub async fn run(args: &ProduceArgs) -> Result<(Outcome, Costs)> {
         let acknowledged = counter.load(std::sync::atomic::Ordering::Relaxed) as i64;
         if stored != acknowledged {
             outcome.errors += 1;
-            outcome.first_error =
-                Some(format!("{acknowledged} records acknowledged, {stored} stored"));
+            outcome.first_error = Some(format!("{acknowledged} records acknowledged, {stored} stored"));
         }
     }
     Ok((outcome, costs))
@@ -80,9 +78,7 @@ fn start(args: &ProduceArgs, window: Window, counter: &Counter) -> Result<Vec<Wo
     let rate = args.rate.map(|rate: Rate| rate.messages_per_s(args.records.size));
     let producers = u64::from(args.producers);
     let value = Arc::new(values::filler(args.records.size));
-    let schedule = |per_slot, index| {
-        Schedule::new(window, rate, per_slot, args.messages, index, producers)
-    };
+    let schedule = |per_slot, index| Schedule::new(window, rate, per_slot, args.messages, index, producers);
     (0..args.producers)
         .map(|index| {
             let partitions = share(args.common.partitions, index, args.producers);

@@ -28,9 +28,7 @@ impl Progress {
     pub fn start(quiet: bool, window: Window, limit: Option<u64>, counter: Counter) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = (!quiet).then(|| {
-            std::thread::spawn(move || draw(window, limit, &counter, &stopped))
-        });
+        let thread = (!quiet).then(|| std::thread::spawn(move || draw(window, limit, &counter, &stopped)));
         Self { stop, thread }
     }
 }
@@ -50,10 +48,8 @@ fn draw(window: Window, limit: Option<u64>, counter: &Counter, stop: &AtomicBool
     let style = ProgressStyle::with_template("{elapsed:>4} [{wide_bar}] {msg}")
         .expect("the template is constant")
         .progress_chars("=> ");
-    let bar = ProgressBar::with_draw_target(
-        Some(limit.unwrap_or(whole_ms)),
-        ProgressDrawTarget::stderr_with_hz(5),
-    );
+    let bar =
+        ProgressBar::with_draw_target(Some(limit.unwrap_or(whole_ms)), ProgressDrawTarget::stderr_with_hz(5));
     bar.set_style(style);
     let mut before = 0;
     while !stop.load(Ordering::Relaxed) {

@@ -137,12 +137,7 @@ pub struct Report {
 
 impl Report {
     /// Puts an outcome into units. `options` is echoed, so that a JSON line explains itself.
-    pub fn new(
-        load: &'static str,
-        options: serde_json::Value,
-        outcome: &Outcome,
-        costs: Costs,
-    ) -> Self {
+    pub fn new(load: &'static str, options: serde_json::Value, outcome: &Outcome, costs: Costs) -> Self {
         let elapsed_s = outcome.elapsed.as_secs_f64().max(1e-9);
         let gb = outcome.value_bytes as f64 / 1e9;
         Self {
@@ -182,7 +177,8 @@ impl Report {
             ));
         }
         if let (Some(seconds), Some(share)) = (self.costs.own_cpu_s, self.own_core_share) {
-            let warning = if share > 0.8 { "  (above 0.8: the load, not the broker, may be the limit)" } else { "" };
+            let warning =
+                if share > 0.8 { "  (above 0.8: the load, not the broker, may be the limit)" } else { "" };
             lines.push(format!("own CPU: {seconds:.2} s, {share:.2} of a core{warning}"));
         }
         if let (Some(seconds), Some(per_gb)) = (self.costs.broker_cpu_s, self.broker_cpu_s_per_gb) {
@@ -243,8 +239,7 @@ mod tests {
         let mut latencies = Latencies::new();
         latencies.record(Duration::from_millis(1), 1);
         latencies.record(Duration::from_millis(10), 99);
-        let report =
-            Report::new("produce", serde_json::Value::Null, &outcome(Some(latencies)), costs(0.1));
+        let report = Report::new("produce", serde_json::Value::Null, &outcome(Some(latencies)), costs(0.1));
         let p50 = report.latency_ms.unwrap().p50;
         assert!((9.9..10.1).contains(&p50), "{p50}");
     }

@@ -10,8 +10,14 @@ pub const STAMP_BYTES: usize = 16;
 /// about two, neither the nothing of random bytes nor the everything of zeros.
 pub fn filler(length: usize) -> Vec<u8> {
     const WORDS: [&[u8]; 8] = [
-        b"timestamp=", b" level=info", b" user=", b" request=", b" status=200", b" bytes=",
-        b" path=/orders/", b" region=eu",
+        b"timestamp=",
+        b" level=info",
+        b" user=",
+        b" request=",
+        b" status=200",
+        b" bytes=",
+        b" path=/orders/",
+        b" region=eu",
     ];
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut out = Vec::with_capacity(length + 32);

@@ -30,11 +30,7 @@ impl Window {
         const NO_END: Duration = Duration::from_secs(86_400);
         let measured_from = Instant::now() + warmup;
         let duration = if limited_by_messages { NO_END } else { duration };
-        Self {
-            measured_from,
-            until: measured_from + duration,
-            give_up: measured_from + duration * OVERRUN,
-        }
+        Self { measured_from, until: measured_from + duration, give_up: measured_from + duration * OVERRUN }
     }
 }
 
@@ -217,9 +213,8 @@ mod tests {
     #[test]
     fn a_limit_is_shared_exactly_and_the_last_slot_is_short() {
         let window = Window::new(Duration::ZERO, Duration::ZERO, true);
-        let total: u64 = (0..3)
-            .map(|index| sent(&mut Schedule::new(window, None, 16, Some(1_000), index, 3)).1)
-            .sum();
+        let total: u64 =
+            (0..3).map(|index| sent(&mut Schedule::new(window, None, 16, Some(1_000), index, 3)).1).sum();
         assert_eq!(total, 1_000);
     }
 

@@ -65,7 +65,9 @@ impl Consumer {
                         let (partition, offset) = (message.partition(), message.offset());
                         let due = expected.insert(partition, offset + 1).unwrap_or(offset);
                         if due != offset {
-                            tally.failed(&format!("partition {partition}: offset {offset} where {due} was due"));
+                            tally.failed(&format!(
+                                "partition {partition}: offset {offset} where {due} was due"
+                            ));
                         }
                     }
                 }
@@ -79,7 +81,8 @@ impl Consumer {
                 Some(Err(error)) => return Err(error.into()),
                 None => {}
             }
-            let enough = self.stop.limit.is_some_and(|limit| self.stop.measured.load(Ordering::Relaxed) >= limit);
+            let enough =
+                self.stop.limit.is_some_and(|limit| self.stop.measured.load(Ordering::Relaxed) >= limit);
             if enough || (self.stop.once && unread.is_empty()) || Instant::now() >= self.window.until {
                 return Ok(tally);
             }

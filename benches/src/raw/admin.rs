@@ -1,18 +1,18 @@
-//! What a run needs of a broker before it starts: a topic, its end offsets, a sign of life.
+//! What a run needs of a broker around it: a topic, and its offsets.
 //!
-//! Owns topic creation and the wait for its partitions. It never deletes and never alters.
+//! Owns topic creation and the wait for its partitions. Deletes a topic only when the command line says so.
 
 use std::time::{Duration, Instant};
 
 use chronik_protocol::codec::messages::{
-    ApiVersionsRequest, CreateTopicsRequest, ListOffsetsRequest, MetadataRequest,
+    CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest,
     create_topics_request::CreatableTopic,
     list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic},
     metadata_request::MetadataRequestTopic,
 };
 
 use super::Result;
-use super::connection::{CLIENT_ID, Connection};
+use super::connection::Connection;
 
 /// How long a created topic may take to get its leaders.
 const TOPIC_TIMEOUT: Duration = Duration::from_secs(60);
@@ -20,9 +20,11 @@ const TOPIC_TIMEOUT: Duration = Duration::from_secs(60);
 const CREATE_TOPICS_VERSION: i16 = 7;
 const METADATA_VERSION: i16 = 12;
 const LIST_OFFSETS_VERSION: i16 = 7;
-const API_VERSIONS_VERSION: i16 = 3;
+const DELETE_TOPICS_VERSION: i16 = 5;
 
 const TOPIC_ALREADY_EXISTS: i16 = 36;
+/// Unknown topic or partition, leader not available, not leader or follower.
+const NOT_YET: [i16; 3] = [3, 5, 6];
 
 /// Creates `topic` with `partitions` partitions unless it exists, waits until each has a leader,
 /// and returns how many there are.
@@ -73,7 +75,7 @@ async fn leaders(connection: &mut Connection, topic: &str) -> Result<Option<u16>
     let found = response.topics.first().filter(|found| found.error_code == 0);
     Ok(found.and_then(|found| {
         let ready = found.partitions.iter().all(|p| p.error_code == 0 && p.leader_id >= 0);
-        (ready && !found.partitions.is_empty()).then(|| found.partitions.len() as u16)
+        (ready && !found.partitions.is_empty()).then_some(found.partitions.len() as u16)
     }))
 }
 
@@ -86,9 +88,35 @@ pub enum End {
     Latest = -1,
 }
 
-/// The earliest or latest offset of partitions `0..partitions`.
+/// The earliest or latest offset of partitions `0..partitions`. A broker that has just created a
+/// topic may say for a moment that it does not lead it; that is waited for.
 pub async fn offsets(bootstrap: &str, topic: &str, partitions: u16, end: End) -> Result<Vec<i64>> {
     let mut connection = Connection::open(bootstrap).await?;
+    let request = list_offsets(topic, partitions, end);
+    let deadline = Instant::now() + TOPIC_TIMEOUT;
+    loop {
+        let response = connection.call(&request, LIST_OFFSETS_VERSION).await?;
+        let answers = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let mut offsets = vec![-1; usize::from(partitions)];
+        let mut refused = None;
+        for partition in answers {
+            let slot = usize::try_from(partition.partition_index).ok();
+            let slot = slot.and_then(|index| offsets.get_mut(index));
+            *slot.ok_or("ListOffsets answered for a partition not asked for")? = partition.offset;
+            refused = refused.or(Some(partition.error_code).filter(|&code| code != 0));
+        }
+        match refused {
+            None if offsets.iter().all(|&offset| offset >= 0) => return Ok(offsets),
+            None => return Err("ListOffsets left a partition out".into()),
+            Some(code) if !NOT_YET.contains(&code) || Instant::now() > deadline => {
+                return Err(format!("ListOffsets: error code {code}").into());
+            }
+            Some(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+fn list_offsets(topic: &str, partitions: u16, end: End) -> ListOffsetsRequest {
     let mut wanted = ListOffsetsTopic::default();
     wanted.name = topic.into();
     wanted.partitions = (0..partitions)
@@ -102,43 +130,19 @@ pub async fn offsets(bootstrap: &str, topic: &str, partitions: u16, end: End) ->
     let mut request = ListOffsetsRequest::default();
     request.replica_id = -1;
     request.topics = vec![wanted];
-    let response = connection.call(&request, LIST_OFFSETS_VERSION).await?;
-    let mut offsets = vec![-1; usize::from(partitions)];
-    for partition in response.topics.iter().flat_map(|topic| &topic.partitions) {
-        if partition.error_code != 0 {
-            return Err(format!("ListOffsets: error code {}", partition.error_code).into());
-        }
-        let slot = usize::try_from(partition.partition_index).ok();
-        let slot = slot.and_then(|index| offsets.get_mut(index));
-        *slot.ok_or("ListOffsets answered for a partition not asked for")? = partition.offset;
-    }
-    match offsets.iter().position(|&offset| offset < 0) {
-        Some(index) => Err(format!("ListOffsets said nothing about partition {index}").into()),
-        None => Ok(offsets),
-    }
+    request
 }
 
-/// Waits until the broker answers ApiVersions without an error, and returns how long that took.
-pub async fn wait_ready(bootstrap: &str, timeout: Duration) -> Result<Duration> {
-    let start = Instant::now();
-    loop {
-        if let Ok(Ok(())) = tokio::time::timeout(timeout, api_versions(bootstrap)).await {
-            return Ok(start.elapsed());
-        }
-        if start.elapsed() > timeout {
-            return Err(format!("{bootstrap} did not answer within {timeout:?}").into());
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-}
-
-async fn api_versions(bootstrap: &str) -> Result<()> {
-    let mut request = ApiVersionsRequest::default();
-    request.client_software_name = CLIENT_ID.into();
-    request.client_software_version = env!("CARGO_PKG_VERSION").into();
-    let response = Connection::open(bootstrap).await?.call(&request, API_VERSIONS_VERSION).await?;
-    match response.error_code {
-        0 => Ok(()),
-        code => Err(format!("ApiVersions: error code {code}").into()),
+/// Deletes `topic`.
+pub async fn delete_topic(bootstrap: &str, topic: &str) -> Result<()> {
+    let mut request = DeleteTopicsRequest::default();
+    request.topic_names = vec![topic.into()];
+    request.timeout_ms = 30_000;
+    let mut connection = Connection::open(bootstrap).await?;
+    let response = connection.call(&request, DELETE_TOPICS_VERSION).await?;
+    match response.responses.first().map(|deleted| deleted.error_code) {
+        Some(0) => Ok(()),
+        Some(code) => Err(format!("deleting {topic}: error code {code}").into()),
+        None => Err("DeleteTopics answered for no topic".into()),
     }
 }

@@ -52,11 +52,7 @@ impl Connection {
     }
 
     /// Sends one request and waits for its reply.
-    pub async fn call<R: RequestResponsePair>(
-        &mut self,
-        request: &R,
-        version: i16,
-    ) -> Result<R::Response> {
+    pub async fn call<R: RequestResponsePair>(&mut self, request: &R, version: i16) -> Result<R::Response> {
         self.next_correlation += 1;
         let frame = codec::encode_request(self.next_correlation, CLIENT_ID, request, version)?;
         self.sender.send(&[&frame]).await?;

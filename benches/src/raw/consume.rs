@@ -69,7 +69,8 @@ impl Consumer {
                     self.begin_again(&mut fetcher, fetched.partition);
                 }
             }
-            let enough = self.stop.limit.is_some_and(|limit| self.stop.measured.load(Ordering::Relaxed) >= limit);
+            let enough =
+                self.stop.limit.is_some_and(|limit| self.stop.measured.load(Ordering::Relaxed) >= limit);
             if enough || (self.stop.once && unread.is_empty()) || Instant::now() >= self.window.until {
                 return Ok(tally);
             }

@@ -15,8 +15,7 @@ use crate::window::{Slot, Tally};
 
 /// Sends, receives, and returns the consumer's tally; the producer's refusals are added to it.
 pub async fn run(ends: Ends) -> Result<Vec<Tally>> {
-    let fetcher =
-        Fetcher::open(&ends.bootstrap, &ends.topic, ends.limits, ends.start.clone()).await?;
+    let fetcher = Fetcher::open(&ends.bootstrap, &ends.topic, ends.limits, ends.start.clone()).await?;
     let deadline = tokio::time::Instant::from_std(ends.deadline);
     let producer = Producer {
         bootstrap: ends.bootstrap,

@@ -42,8 +42,6 @@ pub struct Fetched {
     pub partition: u16,
     /// The offset asked for.
     pub asked_offset: i64,
-    /// Offset after the last record.
-    pub next_offset: i64,
     /// Records in whole batches at or after the offset asked for.
     pub record_count: u64,
     /// Whether they reach the high watermark.
@@ -125,7 +123,6 @@ impl Fetcher {
         Ok((next_offset > asked).then_some(Fetched {
             partition,
             asked_offset: asked,
-            next_offset,
             record_count,
             at_end: next_offset >= watermark,
             records,

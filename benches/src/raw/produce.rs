@@ -70,8 +70,7 @@ impl Envelope {
 
 /// Checks that the reply acknowledges, and returns its correlation id.
 pub fn check(reply: Bytes) -> Result<(i32, std::result::Result<(), i16>)> {
-    let (correlation, response) =
-        codec::decode_response::<ProduceRequest>(reply, PRODUCE_VERSION)?;
+    let (correlation, response) = codec::decode_response::<ProduceRequest>(reply, PRODUCE_VERSION)?;
     let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
     let refused = partitions.map(|partition| partition.error_code).find(|&code| code != 0);
     Ok((correlation, refused.map_or(Ok(()), Err)))
