@@ -77,7 +77,10 @@ pub fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Every route.
 pub fn router(state: HttpState) -> Router {
-    let admin = admin::routes().layer(middleware::from_fn_with_state(state.clone(), auth::require_key));
+    // With a fallback of its own, an unknown route under /v1/admin passes the guard as well.
+    let admin = admin::routes()
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(state.clone(), auth::require_key));
     Router::new()
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
