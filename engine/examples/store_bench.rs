@@ -41,7 +41,9 @@ fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let seconds = arguments.next().map_or(Ok(4), |text| text.parse())?;
     let parent = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
-    println!("value x per batch x waiting |  raw MB/s | store MB/s ratio batches/s fsync/s  CPU s/GB | scan GB/s of memcpy");
+    println!(
+        "value x per batch x waiting |  raw MB/s | store MB/s ratio batches/s fsync/s  CPU s/GB | scan GB/s of memcpy"
+    );
     for shape in &SHAPES {
         let directory = parent.join(format!("chronik-store-bench-{}", std::process::id()));
         std::fs::create_dir_all(&directory)?;
@@ -158,7 +160,8 @@ fn scan(store: &Arc<RocksStore>, shape: &Shape, batches: u64) -> Result<f64> {
         let mut from = Bytes::copy_from_slice(&log.to_be_bytes());
         let to = Bytes::copy_from_slice(&(log + 1).to_be_bytes());
         loop {
-            let chunk = block_on(store.scan(Keyspace::Batches, from.clone()..to.clone(), ScanLimit::bytes(2 << 20)))?;
+            let chunk =
+                block_on(store.scan(Keyspace::Batches, from.clone()..to.clone(), ScanLimit::bytes(2 << 20)))?;
             bytes += chunk.entries.iter().map(|(_, value)| value.len()).sum::<usize>();
             match chunk.entries.last() {
                 Some((key, _)) if chunk.more => from = [key.as_ref(), &[0]].concat().into(),

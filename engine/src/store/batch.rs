@@ -29,10 +29,7 @@ impl Value {
 
 impl From<Bytes> for Value {
     fn from(body: Bytes) -> Self {
-        Self {
-            head: Bytes::new(),
-            body,
-        }
+        Self { head: Bytes::new(), body }
     }
 }
 
@@ -78,12 +75,15 @@ pub enum Op {
     },
 }
 
+/// Who is told of a batch, and the token it was tagged with.
+pub type Observed = (Arc<dyn CommitObserver>, u64);
+
 /// Operations in order, applied atomically; see the store's contract.
 #[derive(Default)]
 pub struct WriteBatch {
     ops: Vec<Op>,
     bytes: usize,
-    observer: Option<(Arc<dyn CommitObserver>, u64)>,
+    observer: Option<Observed>,
 }
 
 impl WriteBatch {
@@ -96,11 +96,7 @@ impl WriteBatch {
     pub fn put(&mut self, keyspace: Keyspace, key: impl Into<Bytes>, value: impl Into<Value>) {
         let (key, value) = (key.into(), value.into());
         self.bytes += key.len() + value.len();
-        self.ops.push(Op::Put {
-            keyspace,
-            key,
-            value,
-        });
+        self.ops.push(Op::Put { keyspace, key, value });
     }
 
     /// Removes `key`.
@@ -133,7 +129,7 @@ impl WriteBatch {
     }
 
     /// Takes the batch apart.
-    pub fn into_parts(self) -> (Vec<Op>, Option<(Arc<dyn CommitObserver>, u64)>) {
+    pub fn into_parts(self) -> (Vec<Op>, Option<Observed>) {
         (self.ops, self.observer)
     }
 }

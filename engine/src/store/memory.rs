@@ -16,8 +16,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::{
-    Chunk, CommitObserver, Durability, Keyspace, Op, ScanLimit, Snapshot, Store, StoreError,
-    StoreFuture, Ticket, TicketResolver, Value, WriteBatch,
+    Chunk, CommitObserver, Durability, Keyspace, Op, ScanLimit, Snapshot, Store, StoreError, StoreFuture,
+    Ticket, TicketResolver, Value, WriteBatch,
 };
 
 /// Bytes that may wait in the queue before [`Store::ready`] holds writers back.
@@ -131,18 +131,11 @@ impl MemoryStore {
     /// # Errors
     /// When the files are missing or not whole.
     pub fn open_checkpoint(path: &Path) -> std::io::Result<Self> {
-        Ok(Self::with_image(
-            Image::load(&path.join(CHECKPOINT_FILE))?,
-            false,
-        ))
+        Ok(Self::with_image(Image::load(&path.join(CHECKPOINT_FILE))?, false))
     }
 
     fn with_image(image: Image, stepped: bool) -> Self {
-        let state = State {
-            live: image.clone(),
-            durable: image,
-            ..State::default()
-        };
+        let state = State { live: image.clone(), durable: image, ..State::default() };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             turn: Mutex::new(()),
@@ -195,12 +188,7 @@ impl MemoryStore {
         };
         let mut image = state.durable.clone();
         let queued = state.queue.iter().map(|pending| &pending.ops);
-        state
-            .unsynced
-            .iter()
-            .chain(queued)
-            .take(count)
-            .for_each(|ops| image.apply(ops));
+        state.unsynced.iter().chain(queued).take(count).for_each(|ops| image.apply(ops));
         Self::with_image(image, self.shared.stepped)
     }
 
@@ -272,10 +260,7 @@ impl Shared {
         let sync = match fsync {
             Fsync::No => false,
             Fsync::Yes => true,
-            Fsync::IfAsked => state
-                .applied
-                .iter()
-                .any(|pending| pending.durability == Durability::Sync),
+            Fsync::IfAsked => state.applied.iter().any(|pending| pending.durability == Durability::Sync),
         };
         if sync {
             while let Some(ops) = state.unsynced.pop_front() {
@@ -283,11 +268,7 @@ impl Shared {
             }
         }
         let mut due = Vec::new();
-        while state
-            .applied
-            .front()
-            .is_some_and(|pending| sync || pending.durability == Durability::Os)
-        {
+        while state.applied.front().is_some_and(|pending| sync || pending.durability == Durability::Os) {
             due.extend(state.applied.pop_front());
         }
         if state.queue_bytes < QUEUE_BYTES_MAX {
@@ -317,9 +298,7 @@ impl Shared {
         if let Some(handler) = handler {
             handler(error.clone());
         }
-        doomed
-            .into_iter()
-            .for_each(|pending| pending.resolver.resolve(Err(error.clone())));
+        doomed.into_iter().for_each(|pending| pending.resolver.resolve(Err(error.clone())));
         applied
     }
 
@@ -390,11 +369,7 @@ impl Image {
     fn apply(&mut self, ops: &[Op]) {
         for op in ops {
             match op {
-                Op::Put {
-                    keyspace,
-                    key,
-                    value,
-                } => {
+                Op::Put { keyspace, key, value } => {
                     self.map_mut(*keyspace).insert(key.clone(), join(value));
                 }
                 Op::Delete { keyspace, key } => {
@@ -402,10 +377,8 @@ impl Image {
                 }
                 Op::Trim { keyspace, from, to } if from < to => {
                     let map = self.map_mut(*keyspace);
-                    let doomed: Vec<Bytes> = map
-                        .range::<Bytes, _>(from..to)
-                        .map(|(key, _)| key.clone())
-                        .collect();
+                    let doomed: Vec<Bytes> =
+                        map.range::<Bytes, _>(from..to).map(|(key, _)| key.clone()).collect();
                     doomed.iter().for_each(|key| {
                         map.remove(key);
                     });
@@ -431,8 +404,7 @@ impl Image {
         let bounds = (Bound::Included(&range.start), Bound::Excluded(&range.end));
         let mut bytes = 0_usize;
         for (key, value) in self.maps[index(keyspace)].range::<Bytes, _>(bounds) {
-            let full =
-                bytes + value.len() > limit.max_bytes || chunk.entries.len() >= limit.max_entries;
+            let full = bytes + value.len() > limit.max_bytes || chunk.entries.len() >= limit.max_entries;
             if full && !chunk.entries.is_empty() {
                 chunk.more = true;
                 break;
@@ -449,16 +421,12 @@ impl Image {
         }
         let bounds = (Bound::Included(&range.start), Bound::Excluded(&range.end));
         let entries = self.maps[index(keyspace)].range::<Bytes, _>(bounds);
-        entries
-            .map(|(key, value)| (key.len() + value.len()) as u64)
-            .sum()
+        entries.map(|(key, value)| (key.len() + value.len()) as u64).sum()
     }
 
     fn bytes_all(&self) -> u64 {
         let entries = self.maps.iter().flat_map(|map| map.iter());
-        entries
-            .map(|(key, value)| (key.len() + value.len()) as u64)
-            .sum()
+        entries.map(|(key, value)| (key.len() + value.len()) as u64).sum()
     }
 
     /// Keyspace u8, key length u32, value length u32, key, value; big-endian, until the end of the file.
@@ -473,32 +441,20 @@ impl Image {
                 out.write_all(value)?;
             }
         }
-        out.into_inner()
-            .map_err(std::io::IntoInnerError::into_error)?
-            .sync_all()
+        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
     }
 
     fn load(path: &Path) -> std::io::Result<Self> {
         let mut bytes = Vec::new();
         std::fs::File::open(path)?.read_to_end(&mut bytes)?;
         let bytes = Bytes::from(bytes);
-        let torn = || {
-            std::io::Error::new(
-                std::io::ErrorKind::InvalidData,
-                "the checkpoint is cut short",
-            )
-        };
+        let torn = || std::io::Error::new(std::io::ErrorKind::InvalidData, "the checkpoint is cut short");
         let mut image = Self::default();
         let mut at = 0;
         while at < bytes.len() {
             let header = bytes.get(at..at + 9).ok_or_else(torn)?;
             let number = |from: usize| {
-                let field = [
-                    header[from],
-                    header[from + 1],
-                    header[from + 2],
-                    header[from + 3],
-                ];
+                let field = [header[from], header[from + 1], header[from + 2], header[from + 3]];
                 u32::from_be_bytes(field) as usize
             };
             let (key_len, value_len) = (number(1), number(5));
@@ -508,10 +464,7 @@ impl Image {
             if at > bytes.len() {
                 return Err(torn());
             }
-            Arc::make_mut(map).insert(
-                bytes.slice(value_at - key_len..value_at),
-                bytes.slice(value_at..at),
-            );
+            Arc::make_mut(map).insert(bytes.slice(value_at - key_len..value_at), bytes.slice(value_at..at));
         }
         Ok(image)
     }
@@ -526,12 +479,7 @@ impl Snapshot for Image {
         ready(Ok(Image::get(self, keyspace, &key)))
     }
 
-    fn scan(
-        &self,
-        keyspace: Keyspace,
-        range: Range<Bytes>,
-        limit: ScanLimit,
-    ) -> StoreFuture<Chunk> {
+    fn scan(&self, keyspace: Keyspace, range: Range<Bytes>, limit: ScanLimit) -> StoreFuture<Chunk> {
         ready(Ok(Image::scan(self, keyspace, &range, limit)))
     }
 }
@@ -542,21 +490,12 @@ impl Store for MemoryStore {
         let bytes = batch.bytes();
         let (ops, observer) = batch.into_parts();
         let mut state = self.shared.state.lock();
-        let refusal = state
-            .failed
-            .clone()
-            .or_else(|| state.closed.then_some(StoreError::Closed));
+        let refusal = state.failed.clone().or_else(|| state.closed.then_some(StoreError::Closed));
         if let Some(error) = refusal {
             return Ticket::resolved(Err(error));
         }
         state.queue_bytes += bytes;
-        state.queue.push_back(Pending {
-            ops,
-            bytes,
-            durability,
-            observer,
-            resolver,
-        });
+        state.queue.push_back(Pending { ops, bytes, durability, observer, resolver });
         drop(state);
         self.shared.work.notify_one();
         ticket
@@ -592,16 +531,8 @@ impl Store for MemoryStore {
         ready(self.shared.read(|image| image.get(keyspace, &key)))
     }
 
-    fn scan(
-        &self,
-        keyspace: Keyspace,
-        range: Range<Bytes>,
-        limit: ScanLimit,
-    ) -> StoreFuture<Chunk> {
-        ready(
-            self.shared
-                .read(|image| image.scan(keyspace, &range, limit)),
-        )
+    fn scan(&self, keyspace: Keyspace, range: Range<Bytes>, limit: ScanLimit) -> StoreFuture<Chunk> {
+        ready(self.shared.read(|image| image.scan(keyspace, &range, limit)))
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
@@ -614,11 +545,7 @@ impl Store for MemoryStore {
             std::fs::create_dir(path)?;
             image.save(&path.join(CHECKPOINT_FILE))
         };
-        ready(
-            write().map_err(|error| {
-                StoreError::ReadFailed(format!("{}: {error}", path.display()).into())
-            }),
-        )
+        ready(write().map_err(|error| StoreError::ReadFailed(format!("{}: {error}", path.display()).into())))
     }
 
     fn size_estimate(&self, keyspace: Keyspace, range: Range<Bytes>) -> u64 {
@@ -631,10 +558,7 @@ impl Store for MemoryStore {
 
     fn internals(&self) -> Vec<(&'static str, f64)> {
         let state = self.shared.state.lock();
-        vec![
-            ("queue_bytes", state.queue_bytes as f64),
-            ("unsynced_batches", state.unsynced.len() as f64),
-        ]
+        vec![("queue_bytes", state.queue_bytes as f64), ("unsynced_batches", state.unsynced.len() as f64)]
     }
 
     fn close(&self) -> StoreFuture<()> {

@@ -37,7 +37,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use batch::{Op, Value, WriteBatch};
+pub use batch::{Observed, Op, Value, WriteBatch};
 pub use memory::{CrashPoint, MemoryStore};
 pub use ticket::{Ticket, TicketResolver};
 
@@ -100,17 +100,11 @@ pub struct ScanLimit {
 impl ScanLimit {
     /// A limit by bytes alone.
     pub const fn bytes(max_bytes: usize) -> Self {
-        Self {
-            max_bytes,
-            max_entries: usize::MAX,
-        }
+        Self { max_bytes, max_entries: usize::MAX }
     }
     /// A limit by entries alone.
     pub const fn entries(max_entries: usize) -> Self {
-        Self {
-            max_bytes: usize::MAX,
-            max_entries,
-        }
+        Self { max_bytes: usize::MAX, max_entries }
     }
 }
 
@@ -128,8 +122,7 @@ pub trait Snapshot: Send + Sync {
     /// As [`Store::get`], at the snapshot's moment.
     fn get(&self, keyspace: Keyspace, key: Bytes) -> StoreFuture<Option<Bytes>>;
     /// As [`Store::scan`], at the snapshot's moment.
-    fn scan(&self, keyspace: Keyspace, range: Range<Bytes>, limit: ScanLimit)
-    -> StoreFuture<Chunk>;
+    fn scan(&self, keyspace: Keyspace, range: Range<Bytes>, limit: ScanLimit) -> StoreFuture<Chunk>;
 }
 
 /// See the module's contract.
@@ -145,8 +138,7 @@ pub trait Store: Send + Sync + 'static {
     fn get(&self, keyspace: Keyspace, key: Bytes) -> StoreFuture<Option<Bytes>>;
 
     /// Entries with `range.start <= key < range.end`.
-    fn scan(&self, keyspace: Keyspace, range: Range<Bytes>, limit: ScanLimit)
-    -> StoreFuture<Chunk>;
+    fn scan(&self, keyspace: Keyspace, range: Range<Bytes>, limit: ScanLimit) -> StoreFuture<Chunk>;
 
     /// A view of this moment.
     fn snapshot(&self) -> Arc<dyn Snapshot>;
@@ -198,14 +190,7 @@ pub async fn scan_all(
     let mut start = range.start;
     loop {
         let chunk = store
-            .scan(
-                keyspace,
-                start..range.end.clone(),
-                ScanLimit {
-                    max_bytes: 4 << 20,
-                    max_entries: 65_536,
-                },
-            )
+            .scan(keyspace, start..range.end.clone(), ScanLimit { max_bytes: 4 << 20, max_entries: 65_536 })
             .await?;
         entries.extend(chunk.entries);
         match entries.last() {

@@ -67,7 +67,7 @@ impl Run {
         // Short ones too, which are prefixes of others.
         let number = self.random.below(KEYS);
         let bytes = (number as u16).to_be_bytes();
-        Bytes::copy_from_slice(if number % 7 == 0 { &bytes[1..] } else { &bytes })
+        Bytes::copy_from_slice(if number.is_multiple_of(7) { &bytes[1..] } else { &bytes })
     }
 
     fn any_keyspace(&mut self) -> (usize, Keyspace) {
@@ -148,17 +148,24 @@ fn check_chunk(
 ) {
     let index = Keyspace::ALL.iter().position(|&each| each == keyspace).expect("ALL holds every keyspace");
     let expected: Vec<(Bytes, Bytes)> = if range.start < range.end {
-        let bounds = (Bound::Included((index, range.start.clone())), Bound::Excluded((index, range.end.clone())));
+        let bounds =
+            (Bound::Included((index, range.start.clone())), Bound::Excluded((index, range.end.clone())));
         map.range(bounds).map(|((_, key), value)| (key.clone(), value.clone())).collect()
     } else {
         Vec::new()
     };
     let count = chunk.entries.len();
-    assert!(count <= expected.len() && chunk.entries == expected[..count], "(seed, step) {at:?}: other entries");
+    assert!(
+        count <= expected.len() && chunk.entries == expected[..count],
+        "(seed, step) {at:?}: other entries"
+    );
     assert_eq!(chunk.more, count < expected.len(), "(seed, step) {at:?}: `more`");
     assert!(count > 0 || expected.is_empty(), "(seed, step) {at:?}: nothing although there is something");
     let bytes: usize = chunk.entries.iter().map(|(_, value)| value.len()).sum();
-    assert!(count <= limit.max_entries.max(1) && (bytes <= limit.max_bytes || count == 1), "(seed, step) {at:?}: budget");
+    assert!(
+        count <= limit.max_entries.max(1) && (bytes <= limit.max_bytes || count == 1),
+        "(seed, step) {at:?}: budget"
+    );
     if let Some((_, next)) = expected.get(count) {
         let full = count >= limit.max_entries || bytes + next.len() > limit.max_bytes;
         assert!(full, "(seed, step) {at:?}: stopped without a reason");

@@ -90,8 +90,12 @@ pub(super) fn no_read_shows_a_part_of_a_batch(make: Factory<'_>) {
             let mut seen = 0_u32;
             while !stop.load(Ordering::Relaxed) || seen == 0 {
                 let snapshot = store.snapshot();
-                let values = Keyspace::ALL.map(|each| block_on(snapshot.get(each, "pair".into())).expect("reads"));
-                assert!(values.windows(2).all(|two| two[0] == two[1]), "a part of a batch was seen: {values:?}");
+                let values =
+                    Keyspace::ALL.map(|each| block_on(snapshot.get(each, "pair".into())).expect("reads"));
+                assert!(
+                    values.windows(2).all(|two| two[0] == two[1]),
+                    "a part of a batch was seen: {values:?}"
+                );
                 seen += u32::from(values[0].is_some());
             }
             seen
@@ -265,10 +269,18 @@ pub(super) fn a_trimmed_range_is_gone_at_once(make: Factory<'_>) {
     batch.trim(Keyspace::Batches, key(29), key(3));
     commit(&*store, batch);
     let expected: Vec<Bytes> = (0..10).chain(20..30).map(key).collect();
-    assert_eq!(keys(&scan(&*store, Keyspace::Batches, all(), EVERYTHING)), expected, "half-open, and empty ranges");
+    assert_eq!(
+        keys(&scan(&*store, Keyspace::Batches, all(), EVERYTHING)),
+        expected,
+        "half-open, and empty ranges"
+    );
     assert_eq!(get(&*store, Keyspace::Batches, key(10)), None);
     commit(&*store, put(Keyspace::Batches, key(12), b"again"));
-    assert_eq!(get(&*store, Keyspace::Batches, key(12)), Some(Bytes::from("again")), "the range can be used again");
+    assert_eq!(
+        get(&*store, Keyspace::Batches, key(12)),
+        Some(Bytes::from("again")),
+        "the range can be used again"
+    );
 }
 
 pub(super) fn trimmed_space_comes_back_by_itself(make: Factory<'_>) {
@@ -280,7 +292,9 @@ pub(super) fn trimmed_space_comes_back_by_itself(make: Factory<'_>) {
     let mut kept_bytes = 0;
     for number in 0..VALUES {
         let mut value = vec![0; if number % 4 == 0 { 2_000 } else { 65_536 }];
-        value.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.next().to_be_bytes()[..chunk.len()]));
+        value
+            .chunks_mut(8)
+            .for_each(|chunk| chunk.copy_from_slice(&random.next().to_be_bytes()[..chunk.len()]));
         let mut batch = WriteBatch::new();
         if number % 8 == 1 {
             kept_bytes += value.len() as u64;
@@ -290,7 +304,11 @@ pub(super) fn trimmed_space_comes_back_by_itself(make: Factory<'_>) {
         drop(store.commit(batch, Durability::Os));
     }
     let mut batch = WriteBatch::new();
-    batch.trim(Keyspace::Batches, [b"log".as_slice(), &key(0)].concat(), [b"log".as_slice(), &key(VALUES)].concat());
+    batch.trim(
+        Keyspace::Batches,
+        [b"log".as_slice(), &key(0)].concat(),
+        [b"log".as_slice(), &key(VALUES)].concat(),
+    );
     let before = store.disk_usage();
     commit(&*store, batch);
     // Room for half as much garbage again, and for logs and indexes.
@@ -298,7 +316,11 @@ pub(super) fn trimmed_space_comes_back_by_itself(make: Factory<'_>) {
     eventually(&format!("space comes back ({before} to {goal} bytes)"), Duration::from_secs(60), || {
         store.disk_usage() < goal
     });
-    assert_eq!(scan(&*store, Keyspace::Batches, all(), EVERYTHING).entries.len(), VALUES / 8, "what was kept is there");
+    assert_eq!(
+        scan(&*store, Keyspace::Batches, all(), EVERYTHING).entries.len(),
+        VALUES / 8,
+        "what was kept is there"
+    );
 }
 
 pub(super) fn scans_honour_both_bounds(make: Factory<'_>) {
@@ -330,7 +352,8 @@ pub(super) fn scans_stop_at_their_budget_never_empty(make: Factory<'_>) {
     assert_eq!(scanned(ScanLimit::entries(4)), (4, true));
     assert_eq!(scanned(ScanLimit::entries(10)), (10, false), "nothing more");
     assert_eq!(scanned(ScanLimit { max_bytes: 50_000, max_entries: 2 }), (2, true));
-    let walked = block_on(super::super::scan_all(&*store, Keyspace::Batches, key(0)..key(10))).expect("scans");
+    let walked =
+        block_on(super::super::scan_all(&*store, Keyspace::Batches, key(0)..key(10))).expect("scans");
     assert_eq!(walked.len(), 10);
 }
 
@@ -373,7 +396,9 @@ pub(super) fn a_failed_read_fails_that_read_only(make: Factory<'_>) {
 pub(super) fn two_part_values_are_joined(make: Factory<'_>) {
     let bed = make();
     let store = bed.store();
-    for (number, (head, body)) in [("head", "body"), ("", "body"), ("head", ""), ("", "")].into_iter().enumerate() {
+    for (number, (head, body)) in
+        [("head", "body"), ("", "body"), ("head", ""), ("", "")].into_iter().enumerate()
+    {
         let mut batch = WriteBatch::new();
         batch.put(Keyspace::Batches, key(number), Value { head: head.into(), body: body.into() });
         assert_eq!(batch.bytes(), 8 + head.len() + body.len());
@@ -386,7 +411,8 @@ pub(super) fn a_checkpoint_is_a_store_of_its_own(make: Factory<'_>) {
     let bed = make();
     let store = bed.store();
     (0..10).for_each(|number| commit(&*store, put(Keyspace::Batches, key(number), &vec![4; 20_000])));
-    let directory = std::env::temp_dir().join(format!("chronik-checkpoint-{}-{:p}", std::process::id(), &bed));
+    let directory =
+        std::env::temp_dir().join(format!("chronik-checkpoint-{}-{:p}", std::process::id(), &bed));
     block_on(store.checkpoint(&directory)).expect("a checkpoint");
     assert!(block_on(store.checkpoint(&directory)).is_err(), "the path must not exist");
     let mut batch = WriteBatch::new();
@@ -403,8 +429,9 @@ pub(super) fn a_checkpoint_is_a_store_of_its_own(make: Factory<'_>) {
 pub(super) fn a_closed_store_refuses_commits(make: Factory<'_>) {
     let bed = make();
     let store = bed.store();
-    let waiting: Vec<Ticket> =
-        (0..50).map(|number| store.commit(put(Keyspace::Index, key(number), b"v"), Durability::Sync)).collect();
+    let waiting: Vec<Ticket> = (0..50)
+        .map(|number| store.commit(put(Keyspace::Index, key(number), b"v"), Durability::Sync))
+        .collect();
     block_on(store.close()).expect("closes");
     for ticket in waiting {
         assert!(matches!(ticket.outcome(), Some(Ok(()))), "close waits for what was queued");

@@ -65,15 +65,18 @@ fn has(store: &MemoryStore, key: &'static str) -> bool {
 #[test]
 fn a_stepped_store_moves_only_when_told() {
     let store = MemoryStore::stepped();
-    let tickets =
-        [Durability::Os, Durability::Sync, Durability::Os].map(|durability| store.commit(put("key"), durability));
+    let tickets = [Durability::Os, Durability::Sync, Durability::Os]
+        .map(|durability| store.commit(put("key"), durability));
     assert_eq!(store.queued(), 3);
     assert!(!has(&store, "key") && tickets.iter().all(|ticket| ticket.outcome().is_none()));
     assert_eq!(store.step(1), 1);
     assert!(has(&store, "key"), "applied batches are visible");
     assert!(tickets[0].outcome().is_some());
     assert_eq!(store.step(9), 2);
-    assert!(tickets[1].outcome().is_none() && tickets[2].outcome().is_none(), "in order: both wait for the fsync");
+    assert!(
+        tickets[1].outcome().is_none() && tickets[2].outcome().is_none(),
+        "in order: both wait for the fsync"
+    );
     store.sync_applied();
     assert!(tickets.iter().all(|ticket| matches!(ticket.outcome(), Some(Ok(())))));
 }

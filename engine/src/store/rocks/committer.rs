@@ -11,9 +11,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use super::super::{
-    CommitObserver, Durability, Op, StoreError, Ticket, TicketResolver, WriteBatch,
-};
+use super::super::{CommitObserver, Durability, Op, StoreError, Ticket, TicketResolver, WriteBatch};
 use super::ffi::{Database, Group};
 use super::housekeeping::Housekeeping;
 use super::metrics;
@@ -53,11 +51,7 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self {
-            state: Mutex::new(State::default()),
-            work: Condvar::new(),
-            bytes_max,
-        }
+        Self { state: Mutex::new(State::default()), work: Condvar::new(), bytes_max }
     }
 
     /// Queues `batch` behind everything submitted before.
@@ -70,13 +64,7 @@ impl Queue {
             return Ticket::resolved(Err(error));
         }
         state.waiting_bytes += bytes;
-        state.waiting.push_back(Pending {
-            ops,
-            bytes,
-            durability,
-            observer,
-            resolver,
-        });
+        state.waiting.push_back(Pending { ops, bytes, durability, observer, resolver });
         let wake = std::mem::take(&mut state.asleep);
         drop(state);
         if wake {
@@ -200,14 +188,9 @@ impl Committer {
     fn write(&self, group: &mut Group, taken: &[Pending]) -> Result<(), StoreError> {
         let bytes: usize = taken.iter().map(|pending| pending.bytes).sum();
         let ops: usize = taken.iter().map(|pending| pending.ops.len()).sum();
-        let sync = taken
-            .iter()
-            .any(|pending| pending.durability == Durability::Sync);
+        let sync = taken.iter().any(|pending| pending.durability == Durability::Sync);
         group.reserve(bytes, ops);
-        taken
-            .iter()
-            .flat_map(|pending| &pending.ops)
-            .for_each(|op| group.push(&self.database, op));
+        taken.iter().flat_map(|pending| &pending.ops).for_each(|op| group.push(&self.database, op));
         let started = Instant::now();
         let result = self.database.write(group, sync);
         ::metrics::histogram!(metrics::COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
@@ -216,8 +199,7 @@ impl Committer {
         group.clear();
         result.map_err(|message| StoreError::WriteFailed(message.into()))?;
         if sync {
-            self.housekeeping
-                .note_durable(self.database.db().latest_sequence_number());
+            self.housekeeping.note_durable(self.database.db().latest_sequence_number());
         }
         Ok(())
     }
@@ -243,10 +225,7 @@ impl Committer {
         if let Some(handler) = self.on_fatal.take() {
             handler(error.clone());
         }
-        taken
-            .drain(..)
-            .chain(waiting)
-            .for_each(|pending| pending.resolver.resolve(Err(error.clone())));
+        taken.drain(..).chain(waiting).for_each(|pending| pending.resolver.resolve(Err(error.clone())));
     }
 }
 
@@ -254,10 +233,7 @@ impl Drop for Committer {
     /// A panic (an observer's) must not leave waiters hanging.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.fail(
-                StoreError::WriteFailed("the committing thread panicked".into()),
-                &mut Vec::new(),
-            );
+            self.fail(StoreError::WriteFailed("the committing thread panicked".into()), &mut Vec::new());
         }
     }
 }

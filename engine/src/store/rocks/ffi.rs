@@ -4,10 +4,7 @@
 //! reallocated each time) and copies values into one slice first; its snapshots borrow the database; it cannot ask
 //! for blob garbage collection in a manual compaction; it leaves blobs out of size estimates. Opening, options and
 //! properties stay with the crate. No policy lives here.
-#![allow(
-    unsafe_code,
-    reason = "the one place where RocksDB's C interface is called"
-)]
+#![allow(unsafe_code, reason = "the one place where RocksDB's C interface is called")]
 
 use std::ffi::{CStr, c_char};
 use std::ops::Range;
@@ -56,6 +53,12 @@ fn number(keyspace: Keyspace) -> usize {
     }
 }
 
+/// Turns off RocksDB's own resuming after a background error: a failed write is final.
+pub(super) fn never_resume(options: &mut rocksdb::Options) {
+    // SAFETY: the options are alive; a plain setter.
+    unsafe { sys::rocksdb_options_set_max_bgerror_resume_count(options.as_raw_ptr(), 0) }
+}
+
 /// An open database with the handles of its keyspaces.
 pub(super) struct Database {
     db: DB,
@@ -73,23 +76,15 @@ unsafe impl Sync for Database {}
 impl Database {
     /// Takes over `db`, which must hold every keyspace's column family.
     pub(super) fn new(db: DB) -> Self {
-        let families = Keyspace::ALL.map(|keyspace| {
-            db.cf_handle(keyspace.name())
-                .expect("opened with every family")
-                .inner()
-        });
+        let families = Keyspace::ALL
+            .map(|keyspace| db.cf_handle(keyspace.name()).expect("opened with every family").inner());
         // SAFETY: plain constructors and setters on what they returned.
         unsafe {
             let sync = sys::rocksdb_writeoptions_create();
             sys::rocksdb_writeoptions_set_sync(sync, 1);
             let os = sys::rocksdb_writeoptions_create();
             sys::rocksdb_writeoptions_set_sync(os, 0);
-            Self {
-                db,
-                families,
-                sync,
-                os,
-            }
+            Self { db, families, sync, os }
         }
     }
 
@@ -172,22 +167,11 @@ impl Database {
         // are copied before the iterator moves.
         unsafe {
             let (from, to) = (&range.start, &range.end);
-            sys::rocksdb_readoptions_set_iterate_lower_bound(
-                options.0,
-                from.as_ptr().cast(),
-                from.len(),
-            );
-            sys::rocksdb_readoptions_set_iterate_upper_bound(
-                options.0,
-                to.as_ptr().cast(),
-                to.len(),
-            );
+            sys::rocksdb_readoptions_set_iterate_lower_bound(options.0, from.as_ptr().cast(), from.len());
+            sys::rocksdb_readoptions_set_iterate_upper_bound(options.0, to.as_ptr().cast(), to.len());
             sys::rocksdb_readoptions_set_readahead_size(options.0, readahead_bytes);
-            let iterator = Iter(sys::rocksdb_create_iterator_cf(
-                self.raw(),
-                options.0,
-                self.family(keyspace),
-            ));
+            let iterator =
+                Iter(sys::rocksdb_create_iterator_cf(self.raw(), options.0, self.family(keyspace)));
             sys::rocksdb_iter_seek(iterator.0, from.as_ptr().cast(), from.len());
             while sys::rocksdb_iter_valid(iterator.0) != 0 {
                 let mut len = 0;
@@ -216,25 +200,14 @@ impl Database {
     pub(super) fn snapshot(self: &Arc<Self>) -> RawSnapshot {
         // SAFETY: released in `RawSnapshot::drop`, which keeps the database alive.
         let snapshot = unsafe { sys::rocksdb_create_snapshot(self.raw()) };
-        RawSnapshot {
-            database: Arc::clone(self),
-            snapshot,
-        }
+        RawSnapshot { database: Arc::clone(self), snapshot }
     }
 
     /// Compacts `range` (everything if `None`) down to the last level; `collect_blobs` rewrites every blob file on
     /// the way, garbage or not. Returns early when background work is cancelled.
-    pub(super) fn compact(
-        &self,
-        keyspace: Keyspace,
-        range: Option<&Range<Bytes>>,
-        collect_blobs: bool,
-    ) {
-        let bound = |key: Option<&Bytes>| {
-            key.map_or((std::ptr::null(), 0), |key| {
-                (key.as_ptr().cast(), key.len())
-            })
-        };
+    pub(super) fn compact(&self, keyspace: Keyspace, range: Option<&Range<Bytes>>, collect_blobs: bool) {
+        let bound =
+            |key: Option<&Bytes>| key.map_or((std::ptr::null(), 0), |key| (key.as_ptr().cast(), key.len()));
         let (from, from_len) = bound(range.map(|range| &range.start));
         let (to, to_len) = bound(range.map(|range| &range.end));
         // SAFETY: `range` outlives the call, which returns when the compaction ended; options are freed once.
@@ -247,11 +220,7 @@ impl Database {
                     BOTTOMMOST_FORCE_OPTIMIZED,
                 );
             }
-            let policy = if collect_blobs {
-                BLOB_GC_FORCE
-            } else {
-                BLOB_GC_DEFAULT
-            };
+            let policy = if collect_blobs { BLOB_GC_FORCE } else { BLOB_GC_DEFAULT };
             sys::rocksdb_compactoptions_set_blob_garbage_collection_policy(options, policy);
             if collect_blobs {
                 sys::rocksdb_compactoptions_set_blob_garbage_collection_age_cutoff(options, 1.0);
@@ -267,6 +236,12 @@ impl Database {
             );
             sys::rocksdb_compactoptions_destroy(options);
         }
+    }
+
+    /// Interrupts [`Self::compact`] and makes later calls return at once.
+    pub(super) fn disable_compact(&self) {
+        // SAFETY: the database is alive.
+        unsafe { sys::rocksdb_disable_manual_compaction(self.raw()) }
     }
 
     /// Bytes of `range` in memtables, tables and blob files, roughly.
@@ -394,11 +369,7 @@ impl Group {
     pub(super) fn new(retained_bytes_max: usize) -> Self {
         // SAFETY: plain constructor.
         let batch = unsafe { sys::rocksdb_writebatch_create() };
-        Self {
-            batch,
-            reserved_bytes: 0,
-            retained_bytes_max,
-        }
+        Self { batch, reserved_bytes: 0, retained_bytes_max }
     }
 
     /// Makes room for `payload_bytes` in `ops` operations. The group must be empty.
@@ -408,11 +379,7 @@ impl Group {
             return;
         }
         // In steps, so that slightly larger groups do not reallocate each time.
-        self.replace(
-            needed
-                .next_multiple_of(1 << 20)
-                .max(2 * self.reserved_bytes.min(1 << 20)),
-        );
+        self.replace(needed.next_multiple_of(1 << 20).max(2 * self.reserved_bytes.min(1 << 20)));
     }
 
     /// Empties the group, and gives back a buffer that one large group left behind.
@@ -438,20 +405,11 @@ impl Group {
     /// Appends `op`, copying its value once.
     pub(super) fn push(&mut self, database: &Database, op: &Op) {
         match op {
-            Op::Put {
-                keyspace,
-                key,
-                value,
-            } => self.put(database, *keyspace, key, value),
+            Op::Put { keyspace, key, value } => self.put(database, *keyspace, key, value),
             // SAFETY: pointer and length belong together; RocksDB copies.
             Op::Delete { keyspace, key } => unsafe {
                 let family = database.family(*keyspace);
-                sys::rocksdb_writebatch_delete_cf(
-                    self.batch,
-                    family,
-                    key.as_ptr().cast(),
-                    key.len(),
-                );
+                sys::rocksdb_writebatch_delete_cf(self.batch, family, key.as_ptr().cast(), key.len());
             },
             // SAFETY: as above.
             Op::Trim { keyspace, from, to } if from < to => unsafe {
@@ -508,9 +466,7 @@ impl Slabs {
     const LARGEST_BYTES: usize = 256 << 10;
 
     fn copy(&mut self, bytes: &[u8]) -> Bytes {
-        let slab_bytes = self
-            .next_bytes
-            .clamp(Self::FIRST_BYTES, Self::LARGEST_BYTES);
+        let slab_bytes = self.next_bytes.clamp(Self::FIRST_BYTES, Self::LARGEST_BYTES);
         if bytes.len() > slab_bytes / 4 && bytes.len() > self.current.capacity() {
             return Bytes::copy_from_slice(bytes);
         }

@@ -89,10 +89,7 @@ impl Housekeeping {
             }
             let (trimmed, unnoted) = {
                 let mut state = self.state.lock();
-                (
-                    std::mem::take(&mut state.trimmed),
-                    std::mem::take(&mut state.unnoted),
-                )
+                (std::mem::take(&mut state.trimmed), std::mem::take(&mut state.unnoted))
             };
             if unnoted {
                 self.write_note();

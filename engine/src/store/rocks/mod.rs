@@ -36,8 +36,7 @@ use rocksdb::checkpoint::Checkpoint;
 use tokio::sync::oneshot;
 
 use super::{
-    Chunk, Durability, Keyspace, ScanLimit, Snapshot, Store, StoreError, StoreFuture, Ticket,
-    WriteBatch,
+    Chunk, Durability, Keyspace, ScanLimit, Snapshot, Store, StoreError, StoreFuture, Ticket, WriteBatch,
 };
 use committer::{Committer, Queue};
 use ffi::Database;
@@ -55,10 +54,7 @@ const PROPERTIES_BY_FAMILY: [(&str, &str); 9] = [
     ("blob_live_bytes", "rocksdb.live-blob-file-size"),
     ("blob_garbage_bytes", "rocksdb.live-blob-file-garbage-size"),
     ("level0_files", "rocksdb.num-files-at-level0"),
-    (
-        "pending_compaction_bytes",
-        "rocksdb.estimate-pending-compaction-bytes",
-    ),
+    ("pending_compaction_bytes", "rocksdb.estimate-pending-compaction-bytes"),
     ("table_reader_bytes", "rocksdb.estimate-table-readers-mem"),
 ];
 
@@ -103,10 +99,8 @@ impl RocksStore {
         let database = Arc::new(database);
         let queue = Arc::new(Queue::new(options.budget.queue_bytes));
         let housekeeping = Arc::new(Housekeeping::new(note, options.housekeeping_delay));
-        let no_thread = |error: std::io::Error| OpenError::Failed {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        };
+        let no_thread =
+            |error: std::io::Error| OpenError::Failed { path: path.to_owned(), reason: error.to_string() };
         let readers = Arc::new(Readers::start(options.budget.read_threads).map_err(no_thread)?);
         let inner = Arc::new(Inner {
             path: path.to_owned(),
@@ -117,9 +111,7 @@ impl RocksStore {
             threads: Mutex::default(),
         });
         // From here on, an early return stops the threads through `drop`.
-        let store = RocksStore {
-            inner: Arc::clone(&inner),
-        };
+        let store = RocksStore { inner: Arc::clone(&inner) };
         let committer = Committer {
             queue: Arc::clone(&inner.queue),
             database: Arc::clone(&inner.database),
@@ -127,13 +119,9 @@ impl RocksStore {
             caps: options.caps,
             on_fatal: Some(on_fatal),
         };
-        let (housekeeping, database) =
-            (Arc::clone(&inner.housekeeping), Arc::clone(&inner.database));
+        let (housekeeping, database) = (Arc::clone(&inner.housekeeping), Arc::clone(&inner.database));
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            let thread = std::thread::Builder::new()
-                .name(name.into())
-                .spawn(run)
-                .map_err(no_thread)?;
+            let thread = std::thread::Builder::new().name(name.into()).spawn(run).map_err(no_thread)?;
             inner.threads.lock().push(thread);
             Ok(())
         };
@@ -159,12 +147,12 @@ impl Inner {
     fn stop(&self) {
         self.queue.close();
         self.housekeeping.stop();
-        let mut threads = self.threads.lock();
-        let mut threads = threads.drain(..);
-        threads.next().into_iter().for_each(join);
-        // Ends a compaction that the housekeeping thread may be in.
+        // Ends a compaction that the housekeeping thread may be in, and refuses one that it is about to start. Only
+        // then may background work be cancelled: a compaction started after that could wait for a flush that never
+        // comes.
+        self.database.disable_compact();
+        self.threads.lock().drain(..).for_each(join);
         self.database.db().cancel_all_background_work(true);
-        threads.for_each(join);
         self.readers.stop();
     }
 
@@ -179,11 +167,8 @@ impl Inner {
             (!threads.is_empty()).then(|| threads.remove(0))
         };
         committer.into_iter().for_each(join);
-        let failed = failed.or_else(|| {
-            self.queue
-                .refusal()
-                .filter(|error| matches!(error, StoreError::WriteFailed(_)))
-        });
+        let failed = failed
+            .or_else(|| self.queue.refusal().filter(|error| matches!(error, StoreError::WriteFailed(_))));
         let flushed = match failed {
             Some(error) => Err(error),
             None => self.flush(),
@@ -198,10 +183,8 @@ impl Inner {
     /// Writes the memtables out, so that the next open replays nothing.
     fn flush(&self) -> Result<(), StoreError> {
         let db = self.database.db();
-        let families: Vec<_> = Keyspace::ALL
-            .iter()
-            .filter_map(|keyspace| db.cf_handle(keyspace.name()))
-            .collect();
+        let families: Vec<_> =
+            Keyspace::ALL.iter().filter_map(|keyspace| db.cf_handle(keyspace.name())).collect();
         let mut options = FlushOptions::default();
         options.set_wait(true);
         db.flush_cfs_opt(&families, &options)
@@ -214,14 +197,9 @@ impl Inner {
         let Ok(files) = std::fs::read_dir(&self.path) else {
             return 0;
         };
-        let counted = files
-            .flatten()
-            .filter(|file| file.file_name().to_str().is_some_and(&counts));
+        let counted = files.flatten().filter(|file| file.file_name().to_str().is_some_and(&counts));
         // A file may vanish between listing and looking.
-        counted
-            .filter_map(|file| file.metadata().ok())
-            .map(|metadata| metadata.blocks() * 512)
-            .sum()
+        counted.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum()
     }
 }
 
@@ -252,28 +230,16 @@ impl Store for RocksStore {
     }
 
     fn get(&self, keyspace: Keyspace, key: Bytes) -> StoreFuture<Option<Bytes>> {
-        self.inner
-            .readers
-            .get(&self.inner.database, None, keyspace, key)
+        self.inner.readers.get(&self.inner.database, None, keyspace, key)
     }
 
-    fn scan(
-        &self,
-        keyspace: Keyspace,
-        range: Range<Bytes>,
-        limit: ScanLimit,
-    ) -> StoreFuture<Chunk> {
-        self.inner
-            .readers
-            .scan(&self.inner.database, None, keyspace, range, limit)
+    fn scan(&self, keyspace: Keyspace, range: Range<Bytes>, limit: ScanLimit) -> StoreFuture<Chunk> {
+        self.inner.readers.scan(&self.inner.database, None, keyspace, range, limit)
     }
 
     fn snapshot(&self) -> Arc<dyn Snapshot> {
         let snapshot = Arc::new(self.inner.database.snapshot());
-        Arc::new(RocksSnapshot {
-            readers: Arc::clone(&self.inner.readers),
-            snapshot,
-        })
+        Arc::new(RocksSnapshot { readers: Arc::clone(&self.inner.readers), snapshot })
     }
 
     fn checkpoint(&self, path: &Path) -> StoreFuture<()> {
@@ -301,17 +267,12 @@ impl Store for RocksStore {
             figures.push((name, value as f64));
         }
         for (name, property) in PROPERTIES_BY_FAMILY {
-            let families = Keyspace::ALL
-                .iter()
-                .filter_map(|keyspace| db.cf_handle(keyspace.name()));
-            let values = families
-                .filter_map(|family| db.property_int_value_cf(family, property).ok().flatten());
+            let families = Keyspace::ALL.iter().filter_map(|keyspace| db.cf_handle(keyspace.name()));
+            let values =
+                families.filter_map(|family| db.property_int_value_cf(family, property).ok().flatten());
             figures.push((name, values.sum::<u64>() as f64));
         }
-        figures.push((
-            "wal_bytes",
-            self.inner.file_bytes(|name| name.ends_with(".log")) as f64,
-        ));
+        figures.push(("wal_bytes", self.inner.file_bytes(|name| name.ends_with(".log")) as f64));
         figures.push(("queue_bytes", self.inner.queue.bytes() as f64));
         figures
     }
@@ -325,9 +286,7 @@ impl Store for RocksStore {
             drop(inner);
             drop(sender.send(result));
         };
-        let spawned = std::thread::Builder::new()
-            .name("store-close".into())
-            .spawn(run);
+        let spawned = std::thread::Builder::new().name("store-close".into()).spawn(run);
         Box::pin(async move {
             spawned.map_err(|error| StoreError::WriteFailed(error.to_string().into()))?;
             receiver.await.unwrap_or(Err(StoreError::Closed))

@@ -77,36 +77,21 @@ pub enum OpenError {
 }
 
 /// Opens `path`, creating it if need be, and checks it against its note.
-pub(super) fn open(
-    path: &Path,
-    options: &RocksOptions,
-) -> Result<(Database, SequenceNote), OpenError> {
+pub(super) fn open(path: &Path, options: &RocksOptions) -> Result<(Database, SequenceNote), OpenError> {
     let inaccessible = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::StorageFull => OpenError::DiskFull {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        },
-        _ => OpenError::Inaccessible {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        },
+        std::io::ErrorKind::StorageFull => {
+            OpenError::DiskFull { path: path.to_owned(), reason: error.to_string() }
+        }
+        _ => OpenError::Inaccessible { path: path.to_owned(), reason: error.to_string() },
     };
     std::fs::create_dir_all(path).map_err(inaccessible)?;
-    let db = DB::open_cf_descriptors(
-        &options::database(options),
-        path,
-        options::families(options),
-    )
-    .map_err(|error| classify(path, error.into_string()))?;
+    let db = DB::open_cf_descriptors(&options::database(options), path, options::families(options))
+        .map_err(|error| classify(path, error.into_string()))?;
     // Read under RocksDB's directory lock.
     let note = SequenceNote::open(path).map_err(inaccessible)?;
     let recovered = db.latest_sequence_number();
     if recovered < note.noted() {
-        return Err(OpenError::DataLost {
-            path: path.to_owned(),
-            noted: note.noted(),
-            recovered,
-        });
+        return Err(OpenError::DataLost { path: path.to_owned(), noted: note.noted(), recovered });
     }
     Ok((Database::new(db), note))
 }

@@ -9,8 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel,
-    Options,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, DBRecoveryMode, LogLevel, Options,
 };
 
 use super::super::Keyspace;
@@ -56,12 +55,7 @@ pub enum CommitProfile {
 
 impl CommitProfile {
     /// Every profile, from the smallest commits to the largest.
-    pub const ALL: [Self; 4] = [
-        Self::LowLatency,
-        Self::Balanced,
-        Self::HighThroughput,
-        Self::Extreme,
-    ];
+    pub const ALL: [Self; 4] = [Self::LowLatency, Self::Balanced, Self::HighThroughput, Self::Extreme];
 
     /// What the profile allows one commit.
     pub const fn caps(self) -> CommitCaps {
@@ -71,10 +65,7 @@ impl CommitProfile {
             Self::HighThroughput => (100, 128),
             Self::Extreme => (500, 512),
         };
-        CommitCaps {
-            max_batches,
-            max_bytes: mebibytes * MIB,
-        }
+        CommitCaps { max_batches, max_bytes: mebibytes * MIB }
     }
 
     /// The name in configuration files.
@@ -96,22 +87,13 @@ pub struct UnknownProfile {
     known: String,
 }
 
-fn by_name<T: Copy>(
-    given: &str,
-    all: &[T],
-    name: fn(T) -> &'static str,
-) -> Result<T, UnknownProfile> {
-    all.iter()
-        .copied()
-        .find(|&profile| name(profile).eq_ignore_ascii_case(given))
-        .ok_or_else(|| UnknownProfile {
+fn by_name<T: Copy>(given: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, UnknownProfile> {
+    all.iter().copied().find(|&profile| name(profile).eq_ignore_ascii_case(given)).ok_or_else(|| {
+        UnknownProfile {
             given: given.to_owned(),
-            known: all
-                .iter()
-                .map(|&profile| name(profile))
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+            known: all.iter().map(|&profile| name(profile)).collect::<Vec<_>>().join(", "),
+        }
+    })
 }
 
 impl FromStr for CommitProfile {
@@ -217,31 +199,17 @@ impl FromStr for WalProfile {
 
 /// Memory this process may use: the machine's, or less if its control group (version 2, then 1) says so.
 fn memory_bytes() -> u64 {
-    let number = |path: &str| {
-        std::fs::read_to_string(path)
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    };
-    let machine = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| mem_total_bytes(&text));
-    let group = number("/sys/fs/cgroup/memory.max")
-        .or_else(|| number("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+    let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| mem_total_bytes(&text));
+    let group =
+        number("/sys/fs/cgroup/memory.max").or_else(|| number("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
     // Without either (not Linux): a machine that somebody develops on.
     machine.into_iter().chain(group).min().unwrap_or(4 * GIB)
 }
 
 fn mem_total_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.split_whitespace()
-        .next()?
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib * 1024)
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// How to open a RocksDB store.
@@ -258,11 +226,7 @@ pub struct RocksOptions {
 impl RocksOptions {
     /// Options for two profiles.
     pub const fn new(commit: CommitProfile, wal: WalProfile) -> Self {
-        Self {
-            caps: commit.caps(),
-            budget: wal.budget(),
-            housekeeping_delay: Duration::from_secs(5),
-        }
+        Self { caps: commit.caps(), budget: wal.budget(), housekeeping_delay: Duration::from_secs(5) }
     }
 }
 
@@ -287,6 +251,7 @@ pub(super) fn database(options: &RocksOptions) -> Options {
     db.set_atomic_flush(true);
     db.set_max_total_wal_size(4 * budget.memtable_bytes as u64);
     db.set_use_fsync(false);
+    super::ffi::never_resume(&mut db);
 
     // Background writes reach the disk as they go, so that a commit's fsync does not wait behind a whole file.
     db.set_bytes_per_sync(MIB as u64);
@@ -313,9 +278,7 @@ pub(super) fn families(options: &RocksOptions) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(options.budget.block_cache_bytes);
     let mut families: Vec<_> = Keyspace::ALL
         .into_iter()
-        .map(|keyspace| {
-            ColumnFamilyDescriptor::new(keyspace.name(), family(keyspace, options, &cache))
-        })
+        .map(|keyspace| ColumnFamilyDescriptor::new(keyspace.name(), family(keyspace, options, &cache)))
         .collect();
     let mut unused = plain(&cache, 4 * KIB);
     unused.set_write_buffer_size(64 * KIB);
@@ -385,9 +348,7 @@ mod tests {
             assert_eq!(profile.name().parse(), Ok(profile));
         }
         assert!(
-            "fastest"
-                .parse::<CommitProfile>()
-                .is_err_and(|error| error.to_string().contains("low-latency"))
+            "fastest".parse::<CommitProfile>().is_err_and(|error| error.to_string().contains("low-latency"))
         );
     }
 
@@ -399,9 +360,7 @@ mod tests {
         }
         for pair in WalProfile::ALL.windows(2) {
             let (small, large) = (pair[0].budget(), pair[1].budget());
-            assert!(
-                small.memtable_bytes < large.memtable_bytes && small.ring_bytes < large.ring_bytes
-            );
+            assert!(small.memtable_bytes < large.memtable_bytes && small.ring_bytes < large.ring_bytes);
         }
     }
 
@@ -416,10 +375,7 @@ mod tests {
 
     #[test]
     fn meminfo_is_understood() {
-        assert_eq!(
-            mem_total_bytes("MemTotal:        2048 kB\nMemFree: 1 kB\n"),
-            Some(2 << 20)
-        );
+        assert_eq!(mem_total_bytes("MemTotal:        2048 kB\nMemFree: 1 kB\n"), Some(2 << 20));
         assert_eq!(mem_total_bytes("nothing"), None);
     }
 }

@@ -43,14 +43,8 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn start(count: usize) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared {
-            jobs: Mutex::default(),
-            work: Condvar::new(),
-        });
-        let readers = Self {
-            shared,
-            threads: Mutex::default(),
-        };
+        let shared = Arc::new(Shared { jobs: Mutex::default(), work: Condvar::new() });
+        let readers = Self { shared, threads: Mutex::default() };
         for number in 0..count.max(1) {
             let shared = Arc::clone(&readers.shared);
             let thread = std::thread::Builder::new()
@@ -78,9 +72,7 @@ impl Readers {
             return done(Err(StoreError::Closed));
         }
         if jobs.waiting.len() >= WAITING_MAX {
-            return done(Err(StoreError::ReadFailed(
-                "too many reads wait for the disk".into(),
-            )));
+            return done(Err(StoreError::ReadFailed("too many reads wait for the disk".into())));
         }
         jobs.waiting.push_back(job);
         drop(jobs);
@@ -106,11 +98,7 @@ impl Readers {
             }
         }
         let (database, snapshot) = (Arc::clone(database), snapshot.cloned());
-        self.run(move || {
-            database
-                .get(keyspace, &key, snapshot.as_deref(), false)
-                .map_err(read_error)
-        })
+        self.run(move || database.get(keyspace, &key, snapshot.as_deref(), false).map_err(read_error))
     }
 
     /// A chunk of `range`, as of `snapshot` or now.
@@ -125,9 +113,7 @@ impl Readers {
         let (database, snapshot) = (Arc::clone(database), snapshot.cloned());
         self.run(move || {
             let readahead = readahead_bytes(keyspace, limit);
-            database
-                .scan(keyspace, &range, limit, readahead, snapshot.as_deref())
-                .map_err(read_error)
+            database.scan(keyspace, &range, limit, readahead, snapshot.as_deref()).map_err(read_error)
         })
     }
 
@@ -188,27 +174,11 @@ pub(super) struct RocksSnapshot {
 
 impl Snapshot for RocksSnapshot {
     fn get(&self, keyspace: Keyspace, key: Bytes) -> StoreFuture<Option<Bytes>> {
-        self.readers.get(
-            self.snapshot.database(),
-            Some(&self.snapshot),
-            keyspace,
-            key,
-        )
+        self.readers.get(self.snapshot.database(), Some(&self.snapshot), keyspace, key)
     }
 
-    fn scan(
-        &self,
-        keyspace: Keyspace,
-        range: Range<Bytes>,
-        limit: ScanLimit,
-    ) -> StoreFuture<Chunk> {
-        self.readers.scan(
-            self.snapshot.database(),
-            Some(&self.snapshot),
-            keyspace,
-            range,
-            limit,
-        )
+    fn scan(&self, keyspace: Keyspace, range: Range<Bytes>, limit: ScanLimit) -> StoreFuture<Chunk> {
+        self.readers.scan(self.snapshot.database(), Some(&self.snapshot), keyspace, range, limit)
     }
 }
 
@@ -218,33 +188,15 @@ mod tests {
 
     #[test]
     fn corruption_is_told_from_other_read_failures() {
-        assert!(matches!(
-            read_error("Corruption: block checksum mismatch".into()),
-            StoreError::Corrupt(_)
-        ));
-        assert!(matches!(
-            read_error("IO error: short read".into()),
-            StoreError::ReadFailed(_)
-        ));
+        assert!(matches!(read_error("Corruption: block checksum mismatch".into()), StoreError::Corrupt(_)));
+        assert!(matches!(read_error("IO error: short read".into()), StoreError::ReadFailed(_)));
     }
 
     #[test]
     fn only_large_scans_of_batches_read_ahead() {
-        assert_eq!(
-            readahead_bytes(Keyspace::Batches, ScanLimit::bytes(64 << 10)),
-            0
-        );
-        assert_eq!(
-            readahead_bytes(Keyspace::Batches, ScanLimit::bytes(2 << 20)),
-            2 << 20
-        );
-        assert_eq!(
-            readahead_bytes(Keyspace::Batches, ScanLimit::entries(1)),
-            READAHEAD_BYTES_MAX
-        );
-        assert_eq!(
-            readahead_bytes(Keyspace::Index, ScanLimit::bytes(2 << 20)),
-            0
-        );
+        assert_eq!(readahead_bytes(Keyspace::Batches, ScanLimit::bytes(64 << 10)), 0);
+        assert_eq!(readahead_bytes(Keyspace::Batches, ScanLimit::bytes(2 << 20)), 2 << 20);
+        assert_eq!(readahead_bytes(Keyspace::Batches, ScanLimit::entries(1)), READAHEAD_BYTES_MAX);
+        assert_eq!(readahead_bytes(Keyspace::Index, ScanLimit::bytes(2 << 20)), 0);
     }
 }

@@ -32,10 +32,8 @@ impl TrimmedRanges {
         if range.start >= range.end {
             return;
         }
-        let position = Keyspace::ALL
-            .iter()
-            .position(|&each| each == keyspace)
-            .expect("ALL holds every keyspace");
+        let position =
+            Keyspace::ALL.iter().position(|&each| each == keyspace).expect("ALL holds every keyspace");
         let ranges = &mut self.by_keyspace[position];
         let first = ranges.partition_point(|each| each.end < range.start);
         let last = ranges.partition_point(|each| each.start <= range.end);
@@ -69,18 +67,8 @@ impl TrimmedRanges {
 }
 
 fn mostly_garbage(database: &Database) -> bool {
-    let family = database
-        .db()
-        .cf_handle(Keyspace::Batches.name())
-        .expect("opened with every family");
-    let bytes = |name: &str| {
-        database
-            .db()
-            .property_int_value_cf(family, name)
-            .ok()
-            .flatten()
-            .unwrap_or(0)
-    };
+    let family = database.db().cf_handle(Keyspace::Batches.name()).expect("opened with every family");
+    let bytes = |name: &str| database.db().property_int_value_cf(family, name).ok().flatten().unwrap_or(0);
     let garbage = bytes("rocksdb.live-blob-file-garbage-size");
     garbage >= GARBAGE_BYTES_MIN && garbage > bytes("rocksdb.live-blob-file-size") / 2
 }
@@ -96,13 +84,7 @@ mod tests {
     #[test]
     fn touching_ranges_become_one() {
         let mut ranges = TrimmedRanges::default();
-        for each in [
-            range("m", "p"),
-            range("a", "c"),
-            range("x", "z"),
-            range("c", "d"),
-            range("b", "n"),
-        ] {
+        for each in [range("m", "p"), range("a", "c"), range("x", "z"), range("c", "d"), range("b", "n")] {
             ranges.add(Keyspace::Batches, each);
         }
         assert_eq!(ranges.by_keyspace[1], [range("a", "p"), range("x", "z")]);

@@ -34,28 +34,18 @@ impl SequenceNote {
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join(FILE_NAME);
         let created = !path.exists();
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)?;
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
         if created {
             File::open(directory)?.sync_all()?;
         }
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
-        let slots =
-            SLOT_OFFSETS.map(|offset| decode(content.get(offset as usize..).unwrap_or_default()));
+        let slots = SLOT_OFFSETS.map(|offset| decode(content.get(offset as usize..).unwrap_or_default()));
         let newest = if slots[1] > slots[0] { 1 } else { 0 };
         if !content.is_empty() && slots[newest].is_none() {
             tracing::warn!(path = %path.display(), "the note of the last durable sequence cannot be read; not checked");
         }
-        Ok(Self {
-            file,
-            noted: slots[newest].unwrap_or(0),
-            next_slot: 1 - newest,
-        })
+        Ok(Self { file, noted: slots[newest].unwrap_or(0), next_slot: 1 - newest })
     }
 
     /// The highest sequence known to have been durable.
@@ -68,8 +58,7 @@ impl SequenceNote {
         if sequence <= self.noted {
             return Ok(());
         }
-        self.file
-            .write_all_at(&encode(sequence), SLOT_OFFSETS[self.next_slot])?;
+        self.file.write_all_at(&encode(sequence), SLOT_OFFSETS[self.next_slot])?;
         self.file.sync_data()?;
         self.noted = sequence;
         self.next_slot = 1 - self.next_slot;
@@ -108,9 +97,7 @@ mod tests {
         let note = SequenceNote::open(directory.path()).unwrap();
         assert_eq!(note.noted(), 9);
         // The next write goes over 7, not over 9: tear it.
-        note.file
-            .write_all_at(b"chrnkseq\0\0\0", SLOT_OFFSETS[note.next_slot])
-            .unwrap();
+        note.file.write_all_at(b"chrnkseq\0\0\0", SLOT_OFFSETS[note.next_slot]).unwrap();
         drop(note);
         let note = SequenceNote::open(directory.path()).unwrap();
         assert_eq!(note.noted(), 9, "the other slot is whole");

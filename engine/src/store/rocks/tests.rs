@@ -1,7 +1,8 @@
 //! The RocksDB store under the conformance suite, and what only it can get wrong.
 
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::conformance::{self, Testbed, block_on};
 use super::*;
@@ -56,6 +57,7 @@ impl Testbed for Bed {
     /// would mix several moments.
     fn crash(self: Box<Self>) -> Box<dyn Testbed> {
         self.store.inner.housekeeping.stop();
+        self.store.inner.database.disable_compact();
         self.store.inner.database.db().cancel_all_background_work(true);
         let image = tempfile::tempdir().unwrap();
         copy(self.directory.path(), image.path());
@@ -101,7 +103,8 @@ fn keeps_the_contract() {
 /// Run by the next test in a process of its own; elsewhere the bed cannot break writes and this does nothing.
 #[test]
 fn limited_child() {
-    let (_, test) = conformance::TESTS.iter().find(|(name, _)| name.starts_with("10: a failed write")).unwrap();
+    let (_, test) =
+        conformance::TESTS.iter().find(|(name, _)| name.starts_with("10: a failed write")).unwrap();
     test(&fresh);
 }
 
@@ -109,8 +112,20 @@ fn limited_child() {
 fn a_log_that_cannot_grow_ends_the_store() {
     // A file size limit stands in for a broken disk: the shell sets it and ignores the signal that comes with it.
     let program = std::env::current_exe().unwrap();
-    let script = "trap '' XFSZ; ulimit -f 32768; exec \"$0\" --exact store::rocks::tests::limited_child --nocapture";
-    let output = std::process::Command::new("sh").arg("-c").arg(script).arg(program).env(LIMITED, "1").output().unwrap();
+    let script =
+        "trap '' XFSZ; ulimit -f 32768; exec \"$0\" --exact store::rocks::tests::limited_child --nocapture";
+    let mut child = std::process::Command::new("sh");
+    child.arg("-c").arg(script).arg(program).env(LIMITED, "1").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("the store hangs after a failed write");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
@@ -135,7 +150,8 @@ fn an_unusable_directory_is_said_to_be() {
 /// The newest log file, and what it holds.
 fn newest_log(path: &Path) -> (PathBuf, Vec<u8>) {
     let files = std::fs::read_dir(path).unwrap().map(|file| file.unwrap().path());
-    let log = files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max().unwrap();
+    let log =
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max().unwrap();
     let content = std::fs::read(&log).unwrap();
     (log, content)
 }
@@ -148,9 +164,9 @@ fn a_store_that_lost_acknowledged_data_refuses_to_open() {
     commit(&store, put("lost", 100_000));
     // The note is written by itself, a while after the commit.
     let inner = Arc::clone(&store.inner);
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while std::fs::metadata(directory.path().join("durable-sequence")).unwrap().len() == 0 {
-        assert!(std::time::Instant::now() < deadline, "the note was not written");
+        assert!(Instant::now() < deadline, "the note was not written");
         std::thread::sleep(Duration::from_millis(20));
     }
     drop(inner);
@@ -188,7 +204,8 @@ fn a_flipped_bit_fails_the_read_and_nothing_else() {
     block_on(store.close()).unwrap();
     drop(store);
     let files = std::fs::read_dir(directory.path()).unwrap().map(|file| file.unwrap().path());
-    let blob = files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "blob")).unwrap();
+    let blob =
+        files.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "blob")).unwrap();
     let mut content = std::fs::read(&blob).unwrap();
     let middle = content.len() / 2;
     content[middle] ^= 1;
