@@ -47,7 +47,8 @@ pub fn colliding<'a>(name: &str, topics: &'a TopicMap) -> Option<&'a str> {
         return None;
     }
     let unified = unify(name);
-    let existing = topics.iter().map(|topic| &*topic.name).chain(internal_topics::all().map(|topic| topic.name));
+    let existing =
+        topics.iter().map(|topic| &*topic.name).chain(internal_topics::all().map(|topic| topic.name));
     existing.filter(|other| *other != name).find(|other| other.len() == name.len() && unify(other) == unified)
 }
 
@@ -87,7 +88,11 @@ mod tests {
     fn the_brokers_own_topics_take_part_in_collisions() {
         let topics = TopicMap::default();
         assert_eq!(colliding("_.consumer.offsets", &topics), Some("__consumer_offsets"));
-        assert_eq!(colliding("__consumer_offsets", &topics), None, "the very name exists, which is another error");
+        assert_eq!(
+            colliding("__consumer_offsets", &topics),
+            None,
+            "the very name exists, which is another error"
+        );
         assert_eq!(colliding("plain", &topics), None);
     }
 }

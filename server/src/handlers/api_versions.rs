@@ -3,9 +3,9 @@
 //! No feature is finalized here: a Java client told of one uses it at once (KIP-584, KIP-890).
 
 use bytes::{BufMut, Bytes, BytesMut};
-use chronik_protocol::message;
 use chronik_protocol::codec::messages::api_versions_response::ApiVersion;
 use chronik_protocol::codec::messages::{ApiVersionsRequest, ApiVersionsResponse};
+use chronik_protocol::message;
 
 use crate::dispatch::{APIS, Api, RequestContext};
 use crate::error_code::ErrorCode;
@@ -19,7 +19,8 @@ const FINALIZED_FEATURES_EPOCH: i64 = 0;
 
 /// Answers ApiVersions within the served range.
 pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVersionsResponse {
-    let named = is_software_token(&request.client_software_name) && is_software_token(&request.client_software_version);
+    let named = is_software_token(&request.client_software_name)
+        && is_software_token(&request.client_software_version);
     if ctx.api_version >= 3 && !named {
         return message!(ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code() });
     }
@@ -69,7 +70,10 @@ mod tests {
     use crate::handlers::testing;
 
     fn request(name: &str, version: &str) -> ApiVersionsRequest {
-        message!(ApiVersionsRequest { client_software_name: name.into(), client_software_version: version.into() })
+        message!(ApiVersionsRequest {
+            client_software_name: name.into(),
+            client_software_version: version.into()
+        })
     }
 
     // protocol.md 1, version traps
@@ -112,8 +116,7 @@ mod tests {
     #[test]
     fn an_unknown_version_is_answered_in_the_layout_of_version_zero() {
         let frame = unsupported(0x0102_0304);
-        let expected =
-            [0, 0, 0, 16, 1, 2, 3, 4, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4];
+        let expected = [0, 0, 0, 16, 1, 2, 3, 4, 0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4];
         assert_eq!(&frame[..], expected);
     }
 }

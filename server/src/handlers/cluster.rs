@@ -60,7 +60,10 @@ fn wrong_endpoint(asked: i8) -> DescribeClusterResponse {
 
 /// Answers DescribeLogDirs. A log's size is that of its batches; what the store compresses or has yet to give back is
 /// in the difference between total and usable bytes.
-pub async fn describe_log_dirs(ctx: &RequestContext, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+pub async fn describe_log_dirs(
+    ctx: &RequestContext,
+    request: DescribeLogDirsRequest,
+) -> DescribeLogDirsResponse {
     let data_dir = &ctx.broker.config.node.data_dir;
     let log_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone());
     let topics = match &request.topics {
@@ -96,7 +99,10 @@ fn asked_topics(ctx: &RequestContext, asked: &[DescribableLogDirTopic]) -> Vec<D
     }
     let topics = ctx.broker.engine.topics();
     let known = by_name.into_iter().filter_map(|(name, indexes)| Some((topics.get(name)?, indexes)));
-    known.map(|(topic, indexes)| described(topic, indexes)).filter(|topic| !topic.partitions.is_empty()).collect()
+    known
+        .map(|(topic, indexes)| described(topic, indexes))
+        .filter(|topic| !topic.partitions.is_empty())
+        .collect()
 }
 
 fn described(topic: &Topic, indexes: impl IntoIterator<Item = i32>) -> DescribeLogDirsTopic {

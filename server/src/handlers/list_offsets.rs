@@ -102,7 +102,8 @@ async fn find(
     partition: &ListOffsetsPartition,
     committed_only: bool,
 ) -> Result<Answer, ErrorCode> {
-    let question = Question::parse(partition.timestamp, ctx.api_version).ok_or(ErrorCode::UnsupportedVersion)?;
+    let question =
+        Question::parse(partition.timestamp, ctx.api_version).ok_or(ErrorCode::UnsupportedVersion)?;
     match lookup::find(ctx, topic, partition.partition_index)? {
         Place::Virtual => {
             lookup::check_leader_epoch(0, partition.current_leader_epoch)?;
@@ -120,7 +121,11 @@ async fn find(
     }
 }
 
-async fn answer(log: &Arc<PartitionLog>, question: Question, committed_only: bool) -> Result<Answer, ReadError> {
+async fn answer(
+    log: &Arc<PartitionLog>,
+    question: Question,
+    committed_only: bool,
+) -> Result<Answer, ReadError> {
     log.check_online()?;
     let offsets = log.offsets();
     // A new epoch begins at the end of what is durable, so the watermark never lags behind its start, which is when
@@ -145,11 +150,9 @@ async fn answer(log: &Arc<PartitionLog>, question: Question, committed_only: boo
 
 fn record_below(end: i64, found: Option<TimestampOffset>) -> Answer {
     match found {
-        Some(found) if found.offset < end => Answer {
-            offset: found.offset,
-            timestamp: found.timestamp_ms,
-            leader_epoch: found.leader_epoch,
-        },
+        Some(found) if found.offset < end => {
+            Answer { offset: found.offset, timestamp: found.timestamp_ms, leader_epoch: found.leader_epoch }
+        }
         _ => NO_SUCH_RECORD,
     }
 }
@@ -157,7 +160,11 @@ fn record_below(end: i64, found: Option<TimestampOffset>) -> Answer {
 /// First version that tells leader epochs.
 const TELLS_EPOCHS: i16 = 4;
 
-fn wire_answer(version: i16, partition: i32, found: Result<Answer, ErrorCode>) -> ListOffsetsPartitionResponse {
+fn wire_answer(
+    version: i16,
+    partition: i32,
+    found: Result<Answer, ErrorCode>,
+) -> ListOffsetsPartitionResponse {
     let error = found.err().unwrap_or(ErrorCode::None);
     let answer = found.unwrap_or(NO_SUCH_RECORD);
     message!(ListOffsetsPartitionResponse {

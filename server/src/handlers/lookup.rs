@@ -22,7 +22,11 @@ pub(super) enum Place {
 /// Finds a partition.
 pub(super) fn find(ctx: &RequestContext, topic: &str, partition: i32) -> Result<Place, ErrorCode> {
     if let Some(topic) = internal_topics::find(topic) {
-        return if topic.has_partition(partition) { Ok(Place::Virtual) } else { Err(ErrorCode::UnknownTopicOrPartition) };
+        return if topic.has_partition(partition) {
+            Ok(Place::Virtual)
+        } else {
+            Err(ErrorCode::UnknownTopicOrPartition)
+        };
     }
     let topics = ctx.broker.engine.topics();
     let log = topics.get(topic).and_then(|topic| topic.log(partition));

@@ -8,12 +8,12 @@ mod describe;
 use std::collections::BTreeSet;
 
 use chronik_engine::topic::{Topic, TopicMap};
+use chronik_protocol::codec::Uuid;
 use chronik_protocol::codec::messages::metadata_request::MetadataRequestTopic;
 use chronik_protocol::codec::messages::metadata_response::{
     MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use chronik_protocol::codec::messages::{MetadataRequest, MetadataResponse};
-use chronik_protocol::codec::Uuid;
 use chronik_protocol::message;
 
 pub use describe::describe_topic_partitions;
@@ -81,7 +81,12 @@ async fn named_topics(
     // With an id anywhere, names do not count (Kafka's `handleTopicMetadataRequest`).
     if asked.iter().any(|topic| !topic.topic_id.is_zero()) {
         let ids: BTreeSet<[u8; 16]> = asked.iter().map(|topic| topic.topic_id.to_bytes()).collect();
-        return ids.into_iter().map(Uuid::from_bytes).filter(|id| !id.is_zero()).map(|id| by_id(ctx, &map, id)).collect();
+        return ids
+            .into_iter()
+            .map(Uuid::from_bytes)
+            .filter(|id| !id.is_zero())
+            .map(|id| by_id(ctx, &map, id))
+            .collect();
     }
     let names: BTreeSet<&str> = asked.iter().filter_map(|topic| topic.name.as_deref()).collect();
     let create = allow_creation && ctx.broker.config.topics.auto_create_topics;
@@ -107,7 +112,11 @@ fn by_id(ctx: &RequestContext, map: &TopicMap, id: Uuid) -> MetadataResponseTopi
     } else if let Some(topic) = internal_topics::find_by_id(&ours) {
         internal(ctx, topic)
     } else {
-        message!(MetadataResponseTopic { error_code: ErrorCode::UnknownTopicId.code(), name: None, topic_id: id })
+        message!(MetadataResponseTopic {
+            error_code: ErrorCode::UnknownTopicId.code(),
+            name: None,
+            topic_id: id
+        })
     }
 }
 

@@ -2,14 +2,19 @@
 //! and put the outcome into the response.
 
 pub mod api_versions;
+pub mod authorized_operations;
 pub mod cluster;
 pub mod configs;
 pub mod fetch;
 pub mod group_offsets;
 pub mod groups;
 pub mod list_offsets;
+mod lookup;
 pub mod metadata;
 pub mod produce;
 pub mod producer_id;
 pub mod records;
+mod refusal;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod topics;

@@ -99,7 +99,9 @@ mod tests {
     #[tokio::test]
     async fn a_transactional_id_is_refused_plainly() {
         let ctx = testing::context().await;
-        for (transactional_id, error) in [("", ErrorCode::InvalidRequest), ("orders", ErrorCode::UnsupportedVersion)] {
+        for (transactional_id, error) in
+            [("", ErrorCode::InvalidRequest), ("orders", ErrorCode::UnsupportedVersion)]
+        {
             let request = message!(InitProducerIdRequest {
                 transactional_id: Some(transactional_id.into()),
                 transaction_timeout_ms: 60_000,

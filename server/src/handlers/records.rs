@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chronik_engine::log::PartitionLog;
+use chronik_engine::store::Ticket;
 use chronik_protocol::codec::StrBytes;
 use chronik_protocol::codec::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsTopicResult,
@@ -14,7 +15,6 @@ use chronik_protocol::codec::messages::{
     DeleteRecordsRequest, DeleteRecordsResponse, DescribeProducersRequest, DescribeProducersResponse,
 };
 use chronik_protocol::message;
-use chronik_engine::store::Ticket;
 use std::sync::Arc;
 
 use super::lookup::{self, Place};
@@ -67,7 +67,12 @@ struct Asked {
     outcome: Result<(i64, Ticket), ErrorCode>,
 }
 
-fn move_start(ctx: &RequestContext, topic: &str, partition: i32, offset: i64) -> Result<(i64, Ticket), ErrorCode> {
+fn move_start(
+    ctx: &RequestContext,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> Result<(i64, Ticket), ErrorCode> {
     if internal_topics::find(topic).is_some() {
         return Err(ErrorCode::InvalidTopicException);
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use chronik_engine::Engine;
 use chronik_engine::log::PartitionLog;
 use chronik_engine::store::{MemoryStore, Store};
-use chronik_protocol::batch::{BatchBuilder, Record, ValidateOptions, validate};
+use chronik_protocol::batch::{BatchBuilder, TargetCompression, TimestampType, ValidateOptions, validate};
 use chronik_protocol::codec::{self, KafkaResponse};
 
 use crate::broker::{Broker, ListenerInfo};
@@ -24,6 +24,18 @@ pub const NOW_MS: i64 = 1_704_067_200_000;
 
 /// The node id of the default configuration.
 pub const NODE: i32 = 1;
+
+/// Takes everything as it comes.
+const OPTIONS: ValidateOptions = ValidateOptions {
+    now_ms: NOW_MS,
+    max_batch_bytes: 1 << 20,
+    timestamp_type: TimestampType::CreateTime,
+    before_max_ms: i64::MAX,
+    after_max_ms: i64::MAX,
+    require_keys: false,
+    compression: TargetCompression::Producer,
+    max_decompressed_bytes: 1 << 20,
+};
 
 /// A request's context, and the store behind it. Derefs to the context.
 #[derive(Clone)]
@@ -47,7 +59,8 @@ pub async fn context() -> TestContext {
 
 /// A broker with some settings.
 pub async fn context_with(settings: &[(&str, &str)]) -> TestContext {
-    let flags = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned(), format!("--{name}")));
+    let flags =
+        settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned(), format!("--{name}")));
     let sources = Sources { flags: flags.collect(), ..Sources::default() };
     let config = Arc::new(crate::config::load(&sources).expect("the test's settings are good"));
     open(Arc::new(MemoryStore::new()), config).await
@@ -57,7 +70,7 @@ async fn open(store: Arc<MemoryStore>, config: Arc<BrokerConfig>) -> TestContext
     let clock = Clock::manual(NOW_MS);
     let stores: Vec<Arc<dyn Store>> = vec![store.clone()];
     let engine = Engine::open(stores, engine_options(&config)).await.expect("an empty store opens");
-    let groups = GroupCoordinator::open(&engine, &config.groups, clock.clone()).await.expect("no groups load");
+    let groups = GroupCoordinator::open(&engine, &config.group, clock.clone()).await.expect("no groups load");
     let broker = Arc::new(Broker {
         fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
         metrics: BrokerMetrics::new(),
@@ -108,7 +121,8 @@ impl TestContext {
 
     /// Creates a topic with configs of its own.
     pub async fn topic_with(&self, name: &str, partitions: usize, configs: &[(&str, &str)]) {
-        let overrides = configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let overrides =
+            configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         self.broker.engine.create_topic(name, partitions, overrides, NOW_MS).await.expect("the topic is new");
     }
 
@@ -120,11 +134,20 @@ impl TestContext {
 
     /// Appends one batch with a record for each timestamp, and waits until it is durable.
     pub async fn append(&self, topic: &str, timestamps: &[i64]) {
-        let mut builder = BatchBuilder::default();
-        for timestamp in timestamps {
-            builder.push(&Record { timestamp: *timestamp, value: Some(b"v"), ..Record::default() });
+        self.append_as(topic, timestamps, -1, 0).await;
+    }
+
+    /// As [`Self::append`], by an idempotent producer with epoch 0.
+    pub async fn append_as(&self, topic: &str, timestamps: &[i64], producer_id: i64, first_sequence: i32) {
+        let mut builder = BatchBuilder::new();
+        if producer_id >= 0 {
+            builder = builder.producer(producer_id, 0, first_sequence);
         }
-        let valid = validate(builder.build(), &ValidateOptions::default(), NOW_MS).expect("the batch is good");
+        for timestamp in timestamps {
+            builder = builder.record(*timestamp, None, Some(b"v"));
+        }
+        let records = builder.build().expect("the batch is small");
+        let valid = validate(records, &OPTIONS).expect("the batch is good");
         let appended = self.log(topic, 0).append(&valid, NOW_MS).expect("the log takes it");
         appended.ticket.await.expect("the store is well");
     }

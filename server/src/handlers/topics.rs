@@ -39,11 +39,18 @@ async fn within<T: Send + 'static>(
     timeout_ms: i32,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Refusal> {
-    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
-    match tokio::time::timeout(timeout, tokio::spawn(work)).await {
+    let task = tokio::spawn(work);
+    let timeout = match u64::try_from(timeout_ms) {
+        Ok(timeout_ms @ 1..) => Duration::from_millis(timeout_ms),
+        // Who gives no time is not waited for, however quick the work would be.
+        Ok(0) | Err(_) => return Err(Refusal::timed_out()),
+    };
+    match tokio::time::timeout(timeout, task).await {
         Ok(Ok(done)) => Ok(done),
         // The task panicked, which is a bug that its own message tells of.
-        Ok(Err(_)) => Err(Refusal::new(crate::error_code::ErrorCode::UnknownServerError, "The change failed.")),
+        Ok(Err(_)) => {
+            Err(Refusal::new(crate::error_code::ErrorCode::UnknownServerError, "The change failed."))
+        }
         Err(_) => Err(Refusal::timed_out()),
     }
 }

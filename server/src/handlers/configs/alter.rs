@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use chronik_engine::topic::TopicOverrides;
 use chronik_protocol::codec::messages::{
-    AlterConfigsRequest, AlterConfigsResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse,
-    alter_configs_response, incremental_alter_configs_response,
+    AlterConfigsRequest, AlterConfigsResponse, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, alter_configs_response, incremental_alter_configs_response,
 };
 use chronik_protocol::message;
 
@@ -66,9 +66,15 @@ pub async fn alter(ctx: &RequestContext, request: AlterConfigsRequest) -> AlterC
             operation: Some(Operation::Set),
             value: config.value.as_deref().map(str::to_owned),
         });
-        Resource { kind: resource.resource_type, name: resource.resource_name.to_string(), changes: changes.collect() }
+        Resource {
+            kind: resource.resource_type,
+            name: resource.resource_name.to_string(),
+            changes: changes.collect(),
+        }
     });
-    let done = apply_all(ctx, resources.collect(), Mode { replace: true, validate_only: request.validate_only }).await;
+    let done =
+        apply_all(ctx, resources.collect(), Mode { replace: true, validate_only: request.validate_only })
+            .await;
     let responses = request.resources.into_iter().zip(done).map(|(resource, done)| {
         let (error_code, error_message) = outcome(&done);
         message!(alter_configs_response::AlterConfigsResourceResponse {
@@ -92,9 +98,15 @@ pub async fn incremental_alter(
             operation: Operation::parse(config.config_operation),
             value: config.value.as_deref().map(str::to_owned),
         });
-        Resource { kind: resource.resource_type, name: resource.resource_name.to_string(), changes: changes.collect() }
+        Resource {
+            kind: resource.resource_type,
+            name: resource.resource_name.to_string(),
+            changes: changes.collect(),
+        }
     });
-    let done = apply_all(ctx, resources.collect(), Mode { replace: false, validate_only: request.validate_only }).await;
+    let done =
+        apply_all(ctx, resources.collect(), Mode { replace: false, validate_only: request.validate_only })
+            .await;
     let responses = request.resources.into_iter().zip(done).map(|(resource, done)| {
         let (error_code, error_message) = outcome(&done);
         message!(incremental_alter_configs_response::AlterConfigsResourceResponse {
@@ -148,7 +160,9 @@ async fn apply(ctx: &RequestContext, resource: &Resource, mode: Mode) -> Result<
         Some(ResourceType::ClientMetrics) => {
             Err(Refusal::invalid_request("Client metrics subscriptions are not served by this broker."))
         }
-        Some(ResourceType::Group) => Err(Refusal::invalid_request("Group configs are not served by this broker.")),
+        Some(ResourceType::Group) => {
+            Err(Refusal::invalid_request("Group configs are not served by this broker."))
+        }
         Some(ResourceType::BrokerLogger) | None => {
             Err(Refusal::invalid_request(format!("Unknown resource type {}", resource.kind)))
         }
@@ -164,7 +178,8 @@ fn check_form(changes: &[Change]) -> Result<(), Refusal> {
     if let Some(unknown) = changes.iter().find(|change| change.operation.is_none()) {
         return Err(Refusal::invalid_request(format!("Unknown operation for config {}", unknown.name)));
     }
-    let nulls = changes.iter().filter(|change| change.operation != Some(Operation::Delete) && change.value.is_none());
+    let nulls =
+        changes.iter().filter(|change| change.operation != Some(Operation::Delete) && change.value.is_none());
     let nulls: Vec<&str> = nulls.map(|change| &*change.name).collect();
     if nulls.is_empty() {
         Ok(())

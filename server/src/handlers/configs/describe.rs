@@ -20,7 +20,8 @@ use crate::topic_rules;
 
 /// Answers DescribeConfigs.
 pub async fn describe(ctx: &RequestContext, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
-    let stranger = request.resources.iter().find(|resource| ResourceType::parse(resource.resource_type).is_none());
+    let stranger =
+        request.resources.iter().find(|resource| ResourceType::parse(resource.resource_type).is_none());
     let results = request.resources.iter().map(|resource| {
         let entries = match stranger {
             // One resource of a kind nobody knows spoils the whole request, as in Kafka.
@@ -38,7 +39,11 @@ pub async fn describe(ctx: &RequestContext, request: DescribeConfigsRequest) -> 
 fn entries(ctx: &RequestContext, resource: &DescribeConfigsResource) -> Result<Vec<ConfigEntry>, Refusal> {
     let name = &*resource.resource_name;
     let needs_name = |what: &str| {
-        if name.is_empty() { Err(Refusal::invalid_request(format!("{what} must not be empty"))) } else { Ok(()) }
+        if name.is_empty() {
+            Err(Refusal::invalid_request(format!("{what} must not be empty")))
+        } else {
+            Ok(())
+        }
     };
     match ResourceType::parse(resource.resource_type) {
         Some(ResourceType::Topic) => topic_entries(ctx, name),
@@ -53,7 +58,9 @@ fn entries(ctx: &RequestContext, resource: &DescribeConfigsResource) -> Result<V
             check_broker_id(ctx, name, "")?;
             Ok(Vec::new())
         }
-        Some(ResourceType::ClientMetrics) => needs_name("Client metrics subscription name").map(|()| Vec::new()),
+        Some(ResourceType::ClientMetrics) => {
+            needs_name("Client metrics subscription name").map(|()| Vec::new())
+        }
         Some(ResourceType::Group) => needs_name("Group name").map(|()| Vec::new()),
         None => Err(Refusal::invalid_request(format!("Unexpected resource type {}", resource.resource_type))),
     }

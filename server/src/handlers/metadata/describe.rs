@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use chronik_engine::topic::TopicMap;
-use chronik_protocol::message;
 use chronik_protocol::codec::messages::DescribeTopicPartitionsRequest;
 use chronik_protocol::codec::messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
     DescribeTopicPartitionsResponseTopic,
 };
+use chronik_protocol::message;
 
 use super::wire_id;
 use crate::dispatch::RequestContext;

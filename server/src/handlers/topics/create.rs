@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use chronik_engine::topic::{Topic, TopicOverrides};
 use chronik_protocol::codec::messages::create_topics_request::CreatableTopic;
-use chronik_protocol::codec::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use chronik_protocol::codec::messages::create_topics_response::{
+    CreatableTopicConfigs, CreatableTopicResult,
+};
 use chronik_protocol::codec::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use chronik_protocol::message;
 
@@ -58,7 +60,10 @@ pub async fn create(ctx: &RequestContext, request: CreateTopicsRequest) -> Creat
 }
 
 /// Creates a topic by the broker's defaults, because a client asked for its metadata.
-pub(in crate::handlers) async fn create_automatically(ctx: &RequestContext, name: &str) -> Result<(), Refusal> {
+pub(in crate::handlers) async fn create_automatically(
+    ctx: &RequestContext,
+    name: &str,
+) -> Result<(), Refusal> {
     let topic = message!(CreatableTopic { name: name.into(), num_partitions: -1, replication_factor: -1 });
     let broker = ctx.broker.clone();
     let work = async move {
@@ -84,7 +89,8 @@ async fn create_one(
         return Ok((None, plan));
     }
     let now_ms = broker.clock.now_ms();
-    let created = broker.engine.create_topic(&topic.name, plan.partitions, plan.overrides.clone(), now_ms).await?;
+    let created =
+        broker.engine.create_topic(&topic.name, plan.partitions, plan.overrides.clone(), now_ms).await?;
     tracing::info!(topic = %topic.name, partitions = plan.partitions, "topic created");
     Ok((Some(created), plan))
 }
@@ -228,6 +234,7 @@ fn succeeded(
         name: topic.name.clone(),
         // What was only validated has no id.
         topic_id: created.map(|topic| wire_id(&topic.id)).unwrap_or_default(),
+        error_message: None,
         num_partitions: i32::try_from(plan.partitions).unwrap_or(i32::MAX),
         replication_factor: 1,
         configs: Some(configs.collect()),

@@ -139,9 +139,8 @@ async fn delete_by_id(broker: &Broker, id: &uuid::Uuid) -> Result<StrBytes, Refu
     let _changes = lock_changes().await;
     // The lock keeps the name with this incarnation until it is gone.
     let name = broker.engine.topics().get_by_id(id).map(|topic| topic.name.clone());
-    let name = name.ok_or_else(|| {
-        Refusal::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID.")
-    })?;
+    let name = name
+        .ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicId, "This server does not host this topic ID."))?;
     remove(broker, &name).await?;
     Ok((&*name).into())
 }

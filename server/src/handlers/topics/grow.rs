@@ -16,7 +16,10 @@ use crate::handlers::refusal::{Refusal, outcome};
 use crate::internal_topics;
 
 /// Answers CreatePartitions.
-pub async fn create_partitions(ctx: &RequestContext, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+pub async fn create_partitions(
+    ctx: &RequestContext,
+    request: CreatePartitionsRequest,
+) -> CreatePartitionsResponse {
     let broker = ctx.broker.clone();
     let topics = request.topics.clone();
     let validate_only = request.validate_only;
@@ -48,7 +51,11 @@ pub async fn create_partitions(ctx: &RequestContext, request: CreatePartitionsRe
     }
 }
 
-async fn grow(broker: &Arc<Broker>, topic: &CreatePartitionsTopic, validate_only: bool) -> Result<(), Refusal> {
+async fn grow(
+    broker: &Arc<Broker>,
+    topic: &CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<(), Refusal> {
     if let Some(internal) = internal_topics::find(&topic.name) {
         return Err(Refusal::new(ErrorCode::InvalidTopicException, internal.refusal()));
     }
@@ -59,7 +66,11 @@ async fn grow(broker: &Arc<Broker>, topic: &CreatePartitionsTopic, validate_only
     };
     let count = check_count(topic, current)?;
     if let Some(assignments) = &topic.assignments {
-        check_assignments(broker.config.node.node_id, count - current, assignments.iter().map(|given| &*given.broker_ids))?;
+        check_assignments(
+            broker.config.node.node_id,
+            count - current,
+            assignments.iter().map(|given| &*given.broker_ids),
+        )?;
     }
     if !validate_only {
         broker.engine.create_partitions(&topic.name, count).await?;
