@@ -1,4 +1,4 @@
-//! Names of the log layer's metrics; the store's are beside its committer.
+//! Names of the engine's figures outside the store; the store's are in `store::rocks`.
 
-/// Counter: partitions taken offline because a read found bytes that cannot be right.
-pub const PARTITIONS_OFFLINE: &str = "chronik_log_partitions_offline_total";
+/// Partitions taken offline because stored data could not be read; a restart may bring them back.
+pub const PARTITIONS_OFFLINE: &str = "chronik_partitions_offline_total";

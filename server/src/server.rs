@@ -20,7 +20,7 @@ use crate::handlers::fetch::FetchSessions;
 use crate::http::{self, HttpState};
 use crate::limits::CLOSE_TIMEOUT_SECONDS;
 use crate::metrics::BrokerMetrics;
-use crate::net::{self, BoundListener, ConnectionLimits, RequestMemory};
+use crate::net::{self, BoundListener, ConnectionLimits, NamedListener, RequestMemory};
 use crate::runtime::{Clock, Readiness};
 
 /// Why the broker did not start, or did not stop well.
@@ -59,9 +59,9 @@ pub async fn run(
 ) -> Result<(), StartError> {
     let started = Instant::now();
     let listeners = bind_listeners(&config)?;
-    let http_listener = http::bind(config.http_addr).map_err(|error| StartError::Bind {
+    let http_listener = http::bind(config.http.http_addr).map_err(|error| StartError::Bind {
         option: "http.addr".to_owned(),
-        address: config.http_addr.to_string(),
+        address: config.http.http_addr.to_string(),
         reason: error.to_string(),
     })?;
     let (fatal_sender, fatal) = watch::channel(None);
@@ -74,7 +74,7 @@ pub struct Running {
     /// When the start began.
     pub started: Instant,
     /// Kafka's listeners.
-    pub listeners: Vec<BoundListener>,
+    pub listeners: Vec<NamedListener>,
     /// The HTTP socket.
     pub http_listener: tokio::net::TcpListener,
     /// The one shard's store.
@@ -98,11 +98,11 @@ pub async fn run_on(
     let engine = Engine::open(vec![store.clone()], engine_options(&config))
         .await
         .map_err(|error| StartError::DataDir(error.to_string()))?;
-    let groups = GroupCoordinator::start(engine.meta_store().clone(), config.group.clone(), clock.clone())
+    let groups = GroupCoordinator::open(&engine, &config.group, clock.clone())
         .await
         .map_err(|error| StartError::DataDir(error.to_string()))?;
     let broker = Arc::new(Broker {
-        fetch_sessions: FetchSessions::new(config.fetch_session_slots),
+        fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
         metrics: BrokerMetrics::new(),
         engine: engine.clone(),
         groups,
@@ -111,15 +111,15 @@ pub async fn run_on(
     });
 
     let (stop, stopping) = watch::channel(false);
-    let memory = RequestMemory::new(config.queued_max_request_bytes);
+    let memory = RequestMemory::new(config.network.queued_max_request_bytes);
     let http_state = HttpState::new(broker.clone(), readiness.clone());
     let http_task = tokio::spawn(http::serve(http_listener, http_state, stopping.clone()));
     let kafka_task =
         tokio::spawn(net::serve(listeners, broker.clone(), memory, connection_limits(&config), stopping.clone()));
     let disk_task = tokio::spawn(disk::watch_space(
         engine.clone(),
-        config.data_dir.clone(),
-        config.disk_reserve_bytes,
+        config.node.data_dir.clone(),
+        config.storage.disk_reserve_bytes,
         stopping.clone(),
     ));
     let retention_task = tokio::spawn(retention(broker.clone(), stopping));
@@ -151,12 +151,12 @@ pub async fn run_on(
 
 /// Applies retention on `log.retention.check.interval.ms`.
 async fn retention(broker: Arc<Broker>, mut stopping: watch::Receiver<bool>) {
-    let interval = Duration::from_millis(broker.config.retention_check_interval_ms.max(1));
+    let interval = Duration::from_millis(broker.config.retention.retention_check_interval_ms.max(1));
     while !*stopping.borrow() {
         tokio::select! {
             () = tokio::time::sleep(interval) => {
                 let now_ms = broker.clock.now_ms();
-                let dropped = broker.engine.apply_retention(now_ms, broker.config.producer_id_expiration_ms);
+                let dropped = broker.engine.apply_retention(now_ms, broker.config.producers.producer_id_expiration_ms);
                 if dropped > 0 {
                     tracing::info!(segments = dropped, "retention dropped segments");
                 }
@@ -166,25 +166,21 @@ async fn retention(broker: Arc<Broker>, mut stopping: watch::Receiver<bool>) {
     }
 }
 
-fn bind_listeners(config: &BrokerConfig) -> Result<Vec<BoundListener>, StartError> {
+fn bind_listeners(config: &BrokerConfig) -> Result<Vec<NamedListener>, StartError> {
     let mut bound = Vec::with_capacity(config.listeners.len());
     for listener in &config.listeners {
-        let info = ListenerInfo {
-            name: listener.name.clone(),
-            advertised_host: listener.advertised.host.clone(),
-            advertised_port: listener.advertised.port,
-        };
-        let mut socket = BoundListener::bind(listener.bind, info).map_err(|error| StartError::Bind {
+        let failed = |error: std::io::Error| StartError::Bind {
             option: format!("listeners ({})", listener.name),
             address: listener.bind.to_string(),
             reason: error.to_string(),
-        })?;
-        if listener.advertised.port == 0
-            && let Ok(address) = socket.local_addr()
-        {
-            socket.advertise_port(address.port());
-        }
-        bound.push(socket);
+        };
+        let socket = BoundListener::bind(listener.bind).map_err(failed)?;
+        let told = listener.told(socket.local_addr().map_err(failed)?);
+        bound.push(socket.told(ListenerInfo {
+            name: listener.name.clone(),
+            advertised_host: told.host,
+            advertised_port: told.port,
+        }));
     }
     Ok(bound)
 }
@@ -193,7 +189,7 @@ async fn open_store(
     config: &BrokerConfig,
     fatal: watch::Sender<Option<String>>,
 ) -> Result<Arc<dyn Store>, StartError> {
-    let path = store_path(&config.data_dir);
+    let path = store_path(&config.node.data_dir);
     let options = config.store_options();
     // Recovery reads and may write for seconds.
     let opened = tokio::task::spawn_blocking(move || {
@@ -223,9 +219,9 @@ pub fn engine_options(config: &Arc<BrokerConfig>) -> EngineOptions {
 
 fn connection_limits(config: &BrokerConfig) -> ConnectionLimits {
     ConnectionLimits {
-        max_frame_bytes: config.socket_request_max_bytes,
-        max_connections: config.max_connections,
-        max_connections_per_ip: config.max_connections_per_ip,
-        max_idle: Duration::from_millis(config.connections_max_idle_ms),
+        max_frame_bytes: config.network.socket_request_max_bytes,
+        max_connections: config.network.max_connections,
+        max_connections_per_ip: config.network.max_connections_per_ip,
+        max_idle: Duration::from_millis(config.network.connections_max_idle_ms),
     }
 }

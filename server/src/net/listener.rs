@@ -28,7 +28,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that is bound and listening, but answers nobody yet.
 #[derive(Debug)]
-pub struct BoundListener {
+pub struct BoundListener(TcpListener);
+
+/// A bound socket that knows what its clients are told.
+#[derive(Debug)]
+pub struct NamedListener {
     listener: TcpListener,
     info: Arc<ListenerInfo>,
 }
@@ -38,7 +42,7 @@ impl BoundListener {
     ///
     /// # Errors
     /// The system's, `AddrInUse` among them.
-    pub fn bind(address: SocketAddr, info: ListenerInfo) -> std::io::Result<Self> {
+    pub fn bind(address: SocketAddr) -> std::io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         if address.is_ipv6() {
             // `[::]` and `0.0.0.0` are then two addresses, on every platform.
@@ -49,7 +53,7 @@ impl BoundListener {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        Ok(Self { listener: TcpListener::from_std(socket.into())?, info: Arc::new(info) })
+        Ok(Self(TcpListener::from_std(socket.into())?))
     }
 
     /// Where it listens; tells the port when it was bound to port 0.
@@ -57,17 +61,12 @@ impl BoundListener {
     /// # Errors
     /// The system's.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.0.local_addr()
     }
 
-    /// What its clients are told.
-    pub fn info(&self) -> &ListenerInfo {
-        &self.info
-    }
-
-    /// Tells clients another port: the one that port 0 turned into.
-    pub fn advertise_port(&mut self, port: u16) {
-        Arc::make_mut(&mut self.info).advertised_port = port;
+    /// Adds what clients are told.
+    pub fn told(self, info: ListenerInfo) -> NamedListener {
+        NamedListener { listener: self.0, info: Arc::new(info) }
     }
 }
 
@@ -117,7 +116,7 @@ fn admit(
 
 /// Serves every listener until `stopping` turns true; returns when all connections have ended.
 pub async fn serve(
-    listeners: Vec<BoundListener>,
+    listeners: Vec<NamedListener>,
     broker: Arc<Broker>,
     memory: RequestMemory,
     limits: ConnectionLimits,

@@ -8,6 +8,6 @@ mod reader;
 mod reply;
 
 pub use limits::ConnectionLimits;
-pub use listener::{BoundListener, serve};
+pub use listener::{BoundListener, NamedListener, serve};
 pub use memory::RequestMemory;
 pub use reply::Reply;
