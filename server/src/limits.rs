@@ -8,3 +8,9 @@ pub const DISK_CHECK_INTERVAL_MS: u64 = 1000;
 
 /// How long a stop waits for the store to close, seconds; what is not flushed then is recovered from the log.
 pub const CLOSE_TIMEOUT_SECONDS: u64 = 30;
+
+/// Partitions that all fetch sessions remember together; about 200 bytes each.
+pub const FETCH_SESSION_PARTITIONS_MAX: usize = 500_000;
+
+/// Reads from the store that one fetch has under way at a time.
+pub const FETCH_SCANS_MAX: usize = 8;

@@ -1,0 +1,370 @@
+//! Reads the partitions of one request, and waits while they have too little.
+//!
+//! What is in memory is taken in one pass; reads from the store run a few at a time, within the same budget. A
+//! failure is its own partition's. Waiting costs nothing: one waiter in every log, one timer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chronik_engine::error::ReadError;
+use chronik_engine::log::{LogRead, PartitionLog, Waiter};
+use chronik_protocol::batch::Compression;
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
+
+use super::plan::{Budget, Grant};
+use super::response::{NO_OFFSET, PartitionAnswer};
+use super::session::{Position, Wanted};
+use crate::error_code::ErrorCode;
+use crate::limits::FETCH_SCANS_MAX;
+
+/// The codec in a batch's attributes.
+const CODEC_MASK: u8 = 0x07;
+
+/// What a request wants, and will wait for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    max_bytes: usize,
+    min_bytes: usize,
+    max_wait: Duration,
+}
+
+impl Limits {
+    /// From the wire; negative is nothing.
+    pub(super) fn new(max_bytes: i32, min_bytes: i32, max_wait_ms: i32) -> Self {
+        let max_bytes = size(max_bytes);
+        // More than may be sent is never reached.
+        let min_bytes = size(min_bytes).min(max_bytes);
+        Self { max_bytes, min_bytes, max_wait: Duration::from_millis(max_wait_ms.max(0) as u64) }
+    }
+}
+
+fn size(bytes: i32) -> usize {
+    usize::try_from(bytes).unwrap_or(0)
+}
+
+/// Where the records are.
+pub(super) enum Place {
+    /// In a log.
+    Log(Arc<PartitionLog>),
+    /// A partition that is shown and always empty.
+    Empty,
+    /// The client's log is not ours.
+    Diverging { log: Arc<PartitionLog>, epoch: i32, end_offset: i64 },
+    /// Nowhere.
+    Refused(ErrorCode),
+}
+
+/// One partition, found.
+pub(super) struct Target {
+    pub(super) place: Place,
+    pub(super) position: Position,
+}
+
+impl Target {
+    fn log(&self) -> Option<&Arc<PartitionLog>> {
+        match &self.place {
+            Place::Log(log) => Some(log),
+            Place::Empty | Place::Diverging { .. } | Place::Refused(_) => None,
+        }
+    }
+
+    fn max_bytes(&self) -> usize {
+        size(self.position.max_bytes)
+    }
+}
+
+/// What came of one partition.
+pub(super) enum Outcome {
+    Read(LogRead),
+    Empty,
+    Diverging { log: Arc<PartitionLog>, epoch: i32, end_offset: i64 },
+    Failed(ErrorCode),
+}
+
+impl Outcome {
+    fn bytes(&self) -> usize {
+        match self {
+            Outcome::Read(read) => read.bytes,
+            Outcome::Empty | Outcome::Diverging { .. } | Outcome::Failed(_) => 0,
+        }
+    }
+
+    /// Whether the client must hear of it at once.
+    fn is_urgent(&self) -> bool {
+        matches!(self, Outcome::Diverging { .. } | Outcome::Failed(_))
+    }
+
+    pub(super) fn into_answer(self, wanted: &Wanted, committed_only: bool) -> PartitionAnswer {
+        let mut answer = PartitionAnswer::refused(wanted.topic.clone(), wanted.partition, ErrorCode::None);
+        answer.aborted_known = committed_only;
+        let offsets = match self {
+            Outcome::Failed(error) => {
+                answer.error = error;
+                return answer;
+            }
+            Outcome::Empty => {
+                (answer.high_watermark, answer.last_stable_offset, answer.log_start_offset) = (0, 0, 0);
+                return answer;
+            }
+            Outcome::Diverging { log, epoch, end_offset } => {
+                answer.diverging = Some((epoch, end_offset));
+                log.offsets()
+            }
+            Outcome::Read(read) => {
+                answer.records = read.chunks;
+                answer.records_bytes = read.bytes;
+                read.offsets
+            }
+        };
+        answer.high_watermark = offsets.high_watermark;
+        answer.last_stable_offset = offsets.last_stable_offset;
+        answer.log_start_offset = offsets.log_start_offset;
+        answer
+    }
+}
+
+/// Reads, and again whenever that may be worth it, until there is enough, something is wrong, or time is up. Answers
+/// in the order of `targets`.
+pub(super) async fn until_enough(targets: &[Target], limits: Limits) -> Vec<Outcome> {
+    let deadline = Instant::now() + limits.max_wait;
+    loop {
+        let outcomes = read_all(targets, limits.max_bytes).await;
+        if targets.is_empty()
+            || has_enough(targets, &outcomes, limits)
+            || outcomes.iter().any(Outcome::is_urgent)
+            || Instant::now() >= deadline
+        {
+            return outcomes;
+        }
+        let seen = outcomes.iter().map(|outcome| match outcome {
+            Outcome::Read(read) => read.offsets.high_watermark,
+            _ => NO_OFFSET,
+        });
+        let seen = seen.collect();
+        // They will be read again, with what comes behind them.
+        drop(outcomes);
+        wait_until_promising(targets, seen, limits, deadline).await;
+    }
+}
+
+/// Whether `min_bytes` is reached, by what was read or by what there is but does not fit: batches are sent whole, so
+/// the limits may leave less than `min_bytes` although more is there.
+fn has_enough(targets: &[Target], outcomes: &[Outcome], limits: Limits) -> bool {
+    let bytes: usize = outcomes.iter().map(Outcome::bytes).sum();
+    if bytes == 0 || bytes >= limits.min_bytes {
+        return bytes >= limits.min_bytes;
+    }
+    let counted = targets.iter().zip(outcomes).map(|(target, outcome)| match outcome {
+        Outcome::Read(read) => {
+            let next = end_offset(&read.chunks).unwrap_or(target.position.offset);
+            let cut = next < read.offsets.high_watermark;
+            if cut { read.bytes.max(target.max_bytes().min(limits.max_bytes)) } else { read.bytes }
+        }
+        Outcome::Empty | Outcome::Diverging { .. } | Outcome::Failed(_) => 0,
+    });
+    counted.sum::<usize>() >= limits.min_bytes
+}
+
+/// One pass over all partitions, in order.
+async fn read_all(targets: &[Target], max_bytes: usize) -> Vec<Outcome> {
+    let mut budget = Budget::new(max_bytes);
+    let mut outcomes = Vec::with_capacity(targets.len());
+    let mut scans: Vec<(usize, Grant)> = Vec::new();
+    for (index, target) in targets.iter().enumerate() {
+        let grant = budget.grant(target.max_bytes());
+        let outcome = match read_memory(target, grant) {
+            Some(outcome) => outcome,
+            None => {
+                budget.set_aside(grant);
+                scans.push((index, grant));
+                // Stands in until the scan is done, which is before this function returns.
+                Outcome::Empty
+            }
+        };
+        budget.spend(outcome.bytes());
+        outcomes.push(outcome);
+        if scans.len() == FETCH_SCANS_MAX {
+            run_scans(targets, &mut scans, &mut outcomes, &mut budget).await;
+        }
+    }
+    run_scans(targets, &mut scans, &mut outcomes, &mut budget).await;
+    outcomes
+}
+
+/// Answers without the store, if that is possible.
+fn read_memory(target: &Target, grant: Grant) -> Option<Outcome> {
+    let log = match &target.place {
+        Place::Log(log) => log,
+        Place::Empty if target.position.offset == 0 => return Some(Outcome::Empty),
+        Place::Empty => return Some(Outcome::Failed(ErrorCode::OffsetOutOfRange)),
+        Place::Diverging { log, epoch, end_offset } => {
+            return Some(Outcome::Diverging { log: log.clone(), epoch: *epoch, end_offset: *end_offset });
+        }
+        Place::Refused(error) => return Some(Outcome::Failed(*error)),
+    };
+    match log.read_memory(target.position.offset, grant.max_bytes, grant.at_least_one) {
+        Ok(Some(read)) => Some(Outcome::Read(read)),
+        // No room left for what the store has: it waits for the next request.
+        Ok(None) if !grant.is_useful() => {
+            Some(Outcome::Read(LogRead { chunks: Vec::new(), bytes: 0, offsets: log.offsets() }))
+        }
+        Ok(None) => None,
+        Err(error) => Some(failed(&error)),
+    }
+}
+
+/// Runs the scans that were put off, together; each stays within what was set aside for it.
+async fn run_scans(
+    targets: &[Target],
+    scans: &mut Vec<(usize, Grant)>,
+    outcomes: &mut [Outcome],
+    budget: &mut Budget,
+) {
+    let reads = scans.iter().map(|(index, grant)| scan(&targets[*index], *grant));
+    let read = match scans.len() {
+        0 => return,
+        1 => vec![scan(&targets[scans[0].0], scans[0].1).await],
+        _ => join_all(reads).await,
+    };
+    for ((index, grant), outcome) in scans.drain(..).zip(read) {
+        budget.settle(grant, outcome.bytes());
+        outcomes[index] = outcome;
+    }
+}
+
+async fn scan(target: &Target, grant: Grant) -> Outcome {
+    let Place::Log(log) = &target.place else { return Outcome::Empty };
+    match log.read(target.position.offset, grant.max_bytes, grant.at_least_one).await {
+        Ok(read) => Outcome::Read(read),
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &ReadError) -> Outcome {
+    match error {
+        ReadError::OffsetOutOfRange { .. } | ReadError::Deleted => tracing::debug!(%error, "fetch refused"),
+        ReadError::Offline | ReadError::Store(_) => tracing::warn!(%error, "fetch failed"),
+    }
+    Outcome::Failed(ErrorCode::from(error))
+}
+
+/// Waits until reading again may yield enough, or something is wrong, or the deadline has passed. `seen` are the
+/// watermarks of the last read.
+async fn wait_until_promising(targets: &[Target], mut seen: Vec<i64>, limits: Limits, deadline: Instant) {
+    loop {
+        // A new one each time: logs that did not wake the old one forget it as it is dropped.
+        let waiter = Waiter::new();
+        for log in targets.iter().filter_map(Target::log) {
+            log.watch(&waiter);
+        }
+        if has_moved(targets, &mut seen) {
+            if is_promising(targets, limits) {
+                return;
+            }
+        } else if timeout_at(deadline, waiter.changed()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether a watermark differs from `seen`, which is brought up to date, or a log has stopped serving.
+fn has_moved(targets: &[Target], seen: &mut [i64]) -> bool {
+    let mut moved = false;
+    for (target, seen) in targets.iter().zip(seen) {
+        if let Some(log) = target.log() {
+            let now = log.high_watermark();
+            moved |= now != *seen || log.check_online().is_err();
+            *seen = now;
+        }
+    }
+    moved
+}
+
+fn is_promising(targets: &[Target], limits: Limits) -> bool {
+    let mut bytes = 0;
+    for target in targets {
+        let Some(log) = target.log() else { continue };
+        if log.check_online().is_err() {
+            return true;
+        }
+        let at_most = target.max_bytes().min(limits.max_bytes);
+        bytes += log.available_bytes(target.position.offset, at_most).min(at_most.max(1));
+    }
+    bytes >= limits.min_bytes
+}
+
+/// The fields of a batch header that the walk needs end here: base offset 0..8, length 8..12, attributes 21..23,
+/// last offset delta 23..27.
+const WALKED_HEADER_BYTES: usize = 27;
+const LENGTH_END: usize = 12;
+
+/// Calls `visit` with the head of each batch.
+fn walk(chunks: &[Bytes], mut visit: impl FnMut(&[u8; WALKED_HEADER_BYTES])) {
+    let mut rest = Pieces { chunks, at: 0 };
+    let mut head = [0; WALKED_HEADER_BYTES];
+    while rest.copy(&mut head) {
+        visit(&head);
+        let length = i32::from_be_bytes([head[8], head[9], head[10], head[11]]);
+        let length = usize::try_from(length).unwrap_or(0);
+        // The log holds whole batches only; a shorter one would end the walk here.
+        let Some(skip) = (LENGTH_END + length).checked_sub(WALKED_HEADER_BYTES) else { return };
+        rest.skip(skip);
+    }
+}
+
+/// A place in bytes that lie in pieces.
+struct Pieces<'a> {
+    chunks: &'a [Bytes],
+    at: usize,
+}
+
+impl Pieces<'_> {
+    fn skip(&mut self, mut bytes: usize) {
+        while let Some(first) = self.chunks.first() {
+            let here = first.len() - self.at;
+            if bytes < here {
+                self.at += bytes;
+                return;
+            }
+            bytes -= here;
+            self.at = 0;
+            self.chunks = &self.chunks[1..];
+        }
+    }
+
+    /// Takes as many bytes as `out` has; false when there are fewer.
+    fn copy(&mut self, out: &mut [u8]) -> bool {
+        let mut filled = 0;
+        while filled < out.len() {
+            let Some(first) = self.chunks.first() else { return false };
+            let piece = &first[self.at..];
+            let taken = piece.len().min(out.len() - filled);
+            out[filled..filled + taken].copy_from_slice(&piece[..taken]);
+            filled += taken;
+            self.skip(taken);
+        }
+        true
+    }
+}
+
+/// Whether any batch is compressed with zstd.
+pub(super) fn has_zstd(chunks: &[Bytes]) -> bool {
+    let zstd = Compression::Zstd.id();
+    let mut found = false;
+    walk(chunks, |head| found |= head[22] & CODEC_MASK == zstd);
+    found
+}
+
+/// The offset after the last record.
+fn end_offset(chunks: &[Bytes]) -> Option<i64> {
+    let mut end = None;
+    walk(chunks, |head| {
+        let (base, rest) = head.split_at(8);
+        let base = base.try_into().map_or(0, i64::from_be_bytes);
+        let delta = rest[15..].try_into().map_or(0, i32::from_be_bytes);
+        end = Some(base + i64::from(delta) + 1);
+    });
+    end
+}

@@ -1,0 +1,1 @@
+//! Fetch over real logs in memory.
