@@ -27,7 +27,8 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use crate::coordinator::group::{
-    CommitRequest, FetchRequest, FetchedOffset, GroupError, OffsetDeleteRequest as DeleteRequest, OffsetToCommit,
+    CommitRequest, FetchRequest, FetchedOffset, GroupError, OffsetDeleteRequest as DeleteRequest,
+    OffsetToCommit,
 };
 use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
@@ -136,7 +137,11 @@ fn sort_out(
     sorted.collect()
 }
 
-fn commit_request(ctx: &RequestContext, request: &OffsetCommitRequest, offsets: Vec<OffsetToCommit>) -> CommitRequest {
+fn commit_request(
+    ctx: &RequestContext,
+    request: &OffsetCommitRequest,
+    offsets: Vec<OffsetToCommit>,
+) -> CommitRequest {
     CommitRequest {
         group_id: (&*request.group_id).into(),
         member_id: (&*request.member_id).into(),
@@ -259,7 +264,11 @@ pub async fn fetch(ctx: &RequestContext, request: OffsetFetchRequest) -> OffsetF
     fetch_response(ctx.api_version, join_all(fetched).await)
 }
 
-async fn fetch_group(ctx: &RequestContext, group_id: StrBytes, asked: Option<Vec<AskedTopic>>) -> FetchedGroup {
+async fn fetch_group(
+    ctx: &RequestContext,
+    group_id: StrBytes,
+    asked: Option<Vec<AskedTopic>>,
+) -> FetchedGroup {
     let Some(asked) = asked else { return fetch_all(ctx, group_id).await };
     let mut wanted = Vec::new();
     let known: Vec<Result<Known, ErrorCode>> = asked
@@ -355,7 +364,10 @@ fn fetch_response(version: i16, groups: Vec<FetchedGroup>) -> OffsetFetchRespons
 
 fn batched_group(group: FetchedGroup) -> OffsetFetchResponseGroup {
     if group.error != ErrorCode::None {
-        return message!(OffsetFetchResponseGroup { group_id: group.group_id, error_code: group.error.code() });
+        return message!(OffsetFetchResponseGroup {
+            group_id: group.group_id,
+            error_code: group.error.code()
+        });
     }
     let topics = group.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.into_iter().map(|partition| {

@@ -73,7 +73,10 @@ fn code<T>(outcome: &Result<T, GroupError>) -> i16 {
 }
 
 /// FindCoordinator: this node, for every group and, once there are transactions, every transactional id.
-pub async fn find_coordinator(ctx: &RequestContext, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+pub async fn find_coordinator(
+    ctx: &RequestContext,
+    request: FindCoordinatorRequest,
+) -> FindCoordinatorResponse {
     let found = matches!(request.key_type, GROUP_KEY | TRANSACTION_KEY);
     let node_id = if found { ctx.broker.config.node.node_id } else { -1 };
     let host = if found { wire(&ctx.listener.advertised_host) } else { StrBytes::default() };
@@ -90,7 +93,13 @@ pub async fn find_coordinator(ctx: &RequestContext, request: FindCoordinatorRequ
         });
     }
     let coordinators = request.coordinator_keys.into_iter().map(|key| {
-        message!(Coordinator { key: key, node_id: node_id, host: host.clone(), port: port, error_code: error.code() })
+        message!(Coordinator {
+            key: key,
+            node_id: node_id,
+            host: host.clone(),
+            port: port,
+            error_code: error.code()
+        })
     });
     message!(FindCoordinatorResponse { coordinators: coordinators.collect() })
 }

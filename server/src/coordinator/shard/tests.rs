@@ -10,6 +10,7 @@ use crate::coordinator::group::{Joined, OffsetToCommit, Protocol};
 use crate::coordinator::{EngineGroupStore, GroupCoordinator};
 
 const WAIT: Duration = Duration::from_secs(10);
+const NOTHING: [i64; 0] = [];
 const QUIET: Duration = Duration::from_millis(50);
 
 fn config() -> GroupConfig {
@@ -143,7 +144,7 @@ async fn nothing_is_told_before_it_is_durable_not_even_to_who_only_reads() {
     tokio::time::sleep(QUIET).await;
     assert!(!commit.is_finished() && !fetch.is_finished() && !list.is_finished());
     // A group that nobody wrote to is not held up.
-    assert_eq!(tokio::time::timeout(WAIT, committed(&groups, "other")).await.unwrap(), []);
+    assert_eq!(tokio::time::timeout(WAIT, committed(&groups, "other")).await.unwrap(), NOTHING);
     assert_eq!(settle(&store, commit).await, Ok(vec![Ok(())]));
     assert_eq!(settle(&store, fetch).await, [5]);
     assert_eq!(settle(&store, list).await.unwrap().len(), 1);
@@ -224,7 +225,7 @@ async fn commits_of_many_callers_are_all_kept_through_a_crash() {
     let again = coordinator(&crashed).await;
     assert_eq!(committed(&again, "g").await, (0..200).collect::<Vec<i64>>());
     again.topics_deleted(BTreeSet::from([topic()])).await.unwrap();
-    assert_eq!(committed(&again, "g").await, []);
+    assert_eq!(committed(&again, "g").await, NOTHING);
     again.delete("g").await.unwrap();
     assert_eq!(again.delete("g").await, Err(GroupError::GroupNotFound));
     drop(again);

@@ -68,12 +68,10 @@ async fn a_refused_commit_names_its_error_for_each_partition_that_exists() {
     let ctx = testing::context().await;
     ctx.topic("t", 1).await;
     let request = |generation| {
-        let topics = vec![commit_topic("t", WireId::ZERO, &[(0, 5), (9, 5)])];
-        message!(OffsetCommitRequest {
-            generation_id_or_member_epoch: generation,
-            member_id: "m".into(),
-            ..commit_request(topics)
-        })
+        let mut request = commit_request(vec![commit_topic("t", WireId::ZERO, &[(0, 5), (9, 5)])]);
+        request.generation_id_or_member_epoch = generation;
+        request.member_id = "m".into();
+        request
     };
     let old = commit(&ctx.with_version(8), request(3)).await;
     assert_eq!(commit_codes(&old), [vec![(0, 22), (9, 3)]]);
@@ -91,16 +89,17 @@ async fn from_version_10_on_topics_are_named_by_id() {
     let response = commit(&ctx.with_version(10), commit_request(topics)).await;
     assert_eq!(commit_codes(&response), [vec![(0, 0)], vec![(0, 100)]]);
     assert_eq!(response.topics[1].topic_id, unknown);
-    let asked = [id, unknown].map(|id| {
-        message!(OffsetFetchRequestTopics { topic_id: id, partition_indexes: vec![0, 7] })
-    });
+    let asked = [id, unknown]
+        .map(|id| message!(OffsetFetchRequestTopics { topic_id: id, partition_indexes: vec![0, 7] }));
     let group = message!(OffsetFetchRequestGroup { group_id: "g".into(), topics: Some(asked.into()) });
     let response = fetch(&ctx.with_version(10), message!(OffsetFetchRequest { groups: vec![group] })).await;
     chronik_protocol::codec::encode_response(1, &response, 10).unwrap();
     let found: Vec<Vec<_>> = response.groups[0]
         .topics
         .iter()
-        .map(|topic| topic.partitions.iter().map(|found| (found.committed_offset, found.error_code)).collect())
+        .map(|topic| {
+            topic.partitions.iter().map(|found| (found.committed_offset, found.error_code)).collect()
+        })
         .collect();
     assert_eq!(found, [vec![(5, 0), (-1, 0)], vec![(-1, 100), (-1, 100)]]);
 }
@@ -120,18 +119,16 @@ async fn null_topics_ask_for_every_offset_of_each_group() {
     let ctx = testing::context().await;
     ctx.topic("t", 2).await;
     ctx.topic("u", 1).await;
-    let topics = vec![commit_topic("t", WireId::ZERO, &[(0, 5), (1, 6)]), commit_topic("u", WireId::ZERO, &[(0, 7)])];
+    let topics =
+        vec![commit_topic("t", WireId::ZERO, &[(0, 5), (1, 6)]), commit_topic("u", WireId::ZERO, &[(0, 7)])];
     commit(&ctx.with_version(9), commit_request(topics)).await;
-    let old = fetch(
-        &ctx.with_version(2),
-        message!(OffsetFetchRequest { group_id: "g".into(), topics: None }),
-    )
-    .await;
+    let old =
+        fetch(&ctx.with_version(2), message!(OffsetFetchRequest { group_id: "g".into(), topics: None }))
+            .await;
     assert_eq!((old.error_code, old.topics.len()), (0, 2));
     for version in 8..=10 {
-        let groups = ["g", "none"].map(|group_id| {
-            message!(OffsetFetchRequestGroup { group_id: group_id.into(), topics: None })
-        });
+        let groups = ["g", "none"]
+            .map(|group_id| message!(OffsetFetchRequestGroup { group_id: group_id.into(), topics: None }));
         let request = message!(OffsetFetchRequest { groups: groups.into(), require_stable: true });
         let response = fetch(&ctx.with_version(version), request).await;
         chronik_protocol::codec::encode_response(1, &response, version).unwrap();
@@ -139,7 +136,10 @@ async fn null_topics_ask_for_every_offset_of_each_group() {
             .topics
             .iter()
             .flat_map(|topic| {
-                topic.partitions.iter().map(|found| (&*topic.name, found.partition_index, found.committed_offset))
+                topic
+                    .partitions
+                    .iter()
+                    .map(|found| (&*topic.name, found.partition_index, found.committed_offset))
             })
             .collect();
         found.sort_unstable();
@@ -180,7 +180,8 @@ async fn a_group_error_is_told_where_the_version_has_a_place_for_it() {
     let group = message!(OffsetFetchRequestGroup { group_id: "g".into(), topics: None });
     let response = fetch(&ctx.with_version(9), message!(OffsetFetchRequest { groups: vec![group] })).await;
     assert_eq!(response.groups[0].error_code, 15);
-    let committed = commit(&ctx.with_version(9), commit_request(vec![commit_topic("t", WireId::ZERO, &[(0, 5)])])).await;
+    let committed =
+        commit(&ctx.with_version(9), commit_request(vec![commit_topic("t", WireId::ZERO, &[(0, 5)])])).await;
     assert_eq!(commit_codes(&committed), [vec![(0, 15)]]);
 }
 
@@ -189,10 +190,12 @@ async fn offsets_are_deleted_by_name_and_an_unknown_group_is_the_whole_answer() 
     let ctx = testing::context().await.with_version(0);
     ctx.topic("t", 1).await;
     let topic = |name: &str| {
-        let partitions = [0, 4].map(|index| message!(OffsetDeleteRequestPartition { partition_index: index }));
+        let partitions =
+            [0, 4].map(|index| message!(OffsetDeleteRequestPartition { partition_index: index }));
         message!(OffsetDeleteRequestTopic { name: name.into(), partitions: partitions.into() })
     };
-    let request = message!(OffsetDeleteRequest { group_id: "g".into(), topics: vec![topic("none"), topic("t")] });
+    let request =
+        message!(OffsetDeleteRequest { group_id: "g".into(), topics: vec![topic("none"), topic("t")] });
     assert_eq!(delete(&ctx, request.clone()).await.error_code, 69);
     commit(&ctx.with_version(9), commit_request(vec![commit_topic("t", WireId::ZERO, &[(0, 5)])])).await;
     let response = delete(&ctx, request).await;
@@ -211,7 +214,8 @@ async fn offsets_are_deleted_by_name_and_an_unknown_group_is_the_whole_answer() 
 async fn commits_can_be_answered_in_every_version_and_reach_internal_topics_too() {
     let ctx = testing::context().await;
     for version in 2..=9 {
-        let request = commit_request(vec![commit_topic("__consumer_offsets", WireId::ZERO, &[(49, 1), (50, 1)])]);
+        let request =
+            commit_request(vec![commit_topic("__consumer_offsets", WireId::ZERO, &[(49, 1), (50, 1)])]);
         let response = commit(&ctx.with_version(version), request).await;
         chronik_protocol::codec::encode_response(1, &response, version).unwrap();
         assert_eq!(commit_codes(&response), [vec![(49, 0), (50, 3)]]);

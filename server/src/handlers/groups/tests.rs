@@ -13,8 +13,10 @@ async fn context() -> TestContext {
 }
 
 fn join_request(member_id: &str) -> JoinGroupRequest {
-    let protocol =
-        message!(JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes::from_static(b"\0\0\0\0\0\0") });
+    let protocol = message!(JoinGroupRequestProtocol {
+        name: "range".into(),
+        metadata: Bytes::from_static(b"\0\0\0\0\0\0")
+    });
     message!(JoinGroupRequest {
         group_id: "g".into(),
         session_timeout_ms: 10_000,
@@ -29,8 +31,10 @@ fn join_request(member_id: &str) -> JoinGroupRequest {
 async fn stable_member(ctx: &TestContext) -> StrBytes {
     let joined = join(&ctx.with_version(3), join_request("")).await;
     assert_eq!((joined.error_code, joined.generation_id), (0, 1));
-    let share =
-        message!(SyncGroupRequestAssignment { member_id: joined.member_id.clone(), assignment: Bytes::from_static(b"a") });
+    let share = message!(SyncGroupRequestAssignment {
+        member_id: joined.member_id.clone(),
+        assignment: Bytes::from_static(b"a")
+    });
     let synced = sync(
         &ctx.with_version(3),
         message!(SyncGroupRequest {
@@ -49,11 +53,16 @@ async fn stable_member(ctx: &TestContext) -> StrBytes {
 #[tokio::test]
 async fn every_group_is_coordinated_here_under_the_listeners_address() {
     let ctx = context().await;
-    let one = find_coordinator(&ctx.with_version(3), message!(FindCoordinatorRequest { key: "g".into() })).await;
-    assert_eq!((one.error_code, one.node_id, &*one.host, one.port), (0, testing::NODE, "broker.example", 19092));
+    let one =
+        find_coordinator(&ctx.with_version(3), message!(FindCoordinatorRequest { key: "g".into() })).await;
+    assert_eq!(
+        (one.error_code, one.node_id, &*one.host, one.port),
+        (0, testing::NODE, "broker.example", 19092)
+    );
     let request = message!(FindCoordinatorRequest { coordinator_keys: vec!["a".into(), "".into()] });
     let many = find_coordinator(&ctx.with_version(6), request).await;
-    let found: Vec<_> = many.coordinators.iter().map(|found| (&*found.key, found.node_id, found.error_code)).collect();
+    let found: Vec<_> =
+        many.coordinators.iter().map(|found| (&*found.key, found.node_id, found.error_code)).collect();
     assert_eq!(found, [("a", testing::NODE, 0), ("", testing::NODE, 0)]);
 }
 
@@ -63,7 +72,8 @@ async fn a_coordinator_of_another_type_is_an_invalid_request() {
     let share = message!(FindCoordinatorRequest { key_type: 2, coordinator_keys: vec!["g:t:0".into()] });
     let answer = find_coordinator(&ctx.with_version(6), share).await;
     assert_eq!((answer.coordinators[0].error_code, answer.coordinators[0].node_id), (42, -1));
-    let answer = find_coordinator(&ctx.with_version(3), message!(FindCoordinatorRequest { key_type: 9 })).await;
+    let answer =
+        find_coordinator(&ctx.with_version(3), message!(FindCoordinatorRequest { key_type: 9 })).await;
     assert_eq!((answer.error_code, answer.port), (42, -1));
 }
 
@@ -82,7 +92,8 @@ async fn from_version_4_on_a_member_is_given_its_id_first() {
 #[tokio::test]
 async fn version_0_takes_the_session_timeout_for_the_rebalance_timeout() {
     let ctx = context().await;
-    let request = message!(JoinGroupRequest { rebalance_timeout_ms: -1, ..join_request("") });
+    let mut request = join_request("");
+    request.rebalance_timeout_ms = -1;
     assert_eq!(join(&ctx.with_version(0), request).await.error_code, 0);
     let stored = ctx.broker.groups.describe("g").await.unwrap();
     assert_eq!(stored.state, "CompletingRebalance");
@@ -91,12 +102,16 @@ async fn version_0_takes_the_session_timeout_for_the_rebalance_timeout() {
 #[tokio::test]
 async fn refusals_have_kafkas_codes() {
     let ctx = context().await.with_version(9);
-    let no_group = message!(JoinGroupRequest { group_id: "".into(), ..join_request("") });
-    assert_eq!(join(&ctx, no_group).await.error_code, 24);
-    let too_short = message!(JoinGroupRequest { session_timeout_ms: 5_999, ..join_request("") });
-    assert_eq!(join(&ctx, too_short).await.error_code, 26);
-    let no_protocol = message!(JoinGroupRequest { protocols: Vec::new(), ..join_request("") });
-    assert_eq!(join(&ctx, no_protocol).await.error_code, 23);
+    let changes: [(fn(&mut JoinGroupRequest), i16); 3] = [
+        (|request| request.group_id = "".into(), 24),
+        (|request| request.session_timeout_ms = 5_999, 26),
+        (|request| request.protocols.clear(), 23),
+    ];
+    for (change, code) in changes {
+        let mut request = join_request("");
+        change(&mut request);
+        assert_eq!(join(&ctx, request).await.error_code, code);
+    }
     let stranger = join(&ctx, join_request("x")).await;
     assert_eq!((stranger.error_code, &*stranger.member_id), (25, "x"));
     let alive = message!(HeartbeatRequest { group_id: "g".into(), member_id: "x".into() });
@@ -109,11 +124,9 @@ async fn from_version_5_on_sync_must_name_type_and_protocol() {
     let member_id = stable_member(&ctx).await;
     let request = message!(SyncGroupRequest { group_id: "g".into(), generation_id: 1, member_id: member_id });
     assert_eq!(sync(&ctx.with_version(5), request.clone()).await.error_code, 23);
-    let named = message!(SyncGroupRequest {
-        protocol_type: Some("consumer".into()),
-        protocol_name: Some("range".into()),
-        ..request
-    });
+    let mut named = request;
+    named.protocol_type = Some("consumer".into());
+    named.protocol_name = Some("range".into());
     let synced = sync(&ctx.with_version(5), named).await;
     assert_eq!((synced.error_code, synced.protocol_name.as_deref()), (0, Some("range")));
 }
@@ -122,7 +135,8 @@ async fn from_version_5_on_sync_must_name_type_and_protocol() {
 async fn members_heartbeat_leave_and_the_group_is_deleted() {
     let ctx = context().await;
     let member_id = stable_member(&ctx).await;
-    let alive = message!(HeartbeatRequest { group_id: "g".into(), generation_id: 1, member_id: member_id.clone() });
+    let alive =
+        message!(HeartbeatRequest { group_id: "g".into(), generation_id: 1, member_id: member_id.clone() });
     assert_eq!(heartbeat(&ctx.with_version(4), alive).await.error_code, 0);
     let request = message!(DeleteGroupsRequest { groups_names: vec!["g".into(), "none".into(), "g".into()] });
     let deleted = delete(&ctx.with_version(2), request.clone()).await;
@@ -140,14 +154,19 @@ async fn members_heartbeat_leave_and_the_group_is_deleted() {
     let codes: Vec<_> = left.members.iter().map(|member| member.error_code).collect();
     assert_eq!((left.error_code, codes), (0, vec![0, 25]));
     let old = message!(LeaveGroupRequest { group_id: "g".into(), member_id: member.member_id });
-    assert_eq!(leave(&ctx.with_version(2), old).await.error_code, 25, "one member, so its error is the answer's");
+    assert_eq!(
+        leave(&ctx.with_version(2), old).await.error_code,
+        25,
+        "one member, so its error is the answer's"
+    );
     assert_eq!(delete(&ctx.with_version(2), request).await.results[0].error_code, 0);
 }
 
 #[tokio::test]
 async fn a_group_that_is_not_there_is_dead_and_an_error_from_version_6_on() {
     let ctx = context().await;
-    let request = message!(DescribeGroupsRequest { groups: vec!["none".into()], include_authorized_operations: true });
+    let request =
+        message!(DescribeGroupsRequest { groups: vec!["none".into()], include_authorized_operations: true });
     let old = describe(&ctx.with_version(5), request.clone()).await.groups.remove(0);
     assert_eq!((old.error_code, &*old.group_state), (0, "Dead"));
     let new = describe(&ctx.with_version(6), request).await.groups.remove(0);
@@ -159,12 +178,16 @@ async fn a_group_that_is_not_there_is_dead_and_an_error_from_version_6_on() {
 async fn groups_are_described_and_listed() {
     let ctx = context().await;
     let member_id = stable_member(&ctx).await;
-    let request = message!(DescribeGroupsRequest { groups: vec!["g".into()], include_authorized_operations: true });
+    let request =
+        message!(DescribeGroupsRequest { groups: vec!["g".into()], include_authorized_operations: true });
     let described = describe(&ctx.with_version(6), request).await.groups.remove(0);
     assert_eq!((&*described.group_state, &*described.protocol_data), ("Stable", "range"));
     assert_eq!(described.authorized_operations, authorized_operations::GROUP);
     let member = &described.members[0];
-    assert_eq!((&member.member_id, &*member.client_id, &*member.client_host), (&member_id, "test", "/127.0.0.1"));
+    assert_eq!(
+        (&member.member_id, &*member.client_id, &*member.client_host),
+        (&member_id, "test", "/127.0.0.1")
+    );
     let stable = message!(ListGroupsRequest { states_filter: vec!["stable".into()] });
     let listed = list(&ctx.with_version(5), stable).await.groups.remove(0);
     assert_eq!((&*listed.group_id, &*listed.group_state, &*listed.group_type), ("g", "Stable", "classic"));
