@@ -1,0 +1,95 @@
+import org.apache.kafka.common.compress.Compression;
+import org.apache.kafka.common.record.internal.MemoryRecords;
+
+/** A representative well-formed request for each API and version; null where only an empty one is known. */
+final class Requests {
+    private final Fixture f;
+    private final String topic;
+    private final String id;
+
+    Requests(Fixture fixture) throws Exception {
+        f = fixture;
+        topic = f.filled(20);
+        id = f.id(topic);
+    }
+
+    private String named(boolean byId, String field) {
+        return byId ? "topicId:'" + id + "'" : field + ":'" + topic + "'";
+    }
+
+    private String members(int v, String member) {
+        return v >= 3 ? "members:[{memberId:'" + member + "'}]" : "memberId:'" + member + "'";
+    }
+
+    String request(String api, int v) throws Exception {
+        return switch (api) {
+            case "Produce" -> "{acks:-1,timeoutMs:5000,topicData:[{%s,partitionData:[{index:0,records:'%s'}]}]}".formatted(named(v >= 13, "name"),
+                Batch.text(MemoryRecords.withRecords(v >= 7 ? Compression.zstd().build() : Compression.gzip().build(), Batch.records(3, 5_000_000))));
+            case "Fetch" -> "{maxWaitMs:50,minBytes:1,maxBytes:1000000,%stopics:[{%s,partitions:[{partition:0,fetchOffset:0,partitionMaxBytes:100000}]}]}"
+                .formatted(v >= 7 ? "sessionEpoch:0," : "", named(v >= 13, "topic"));
+            case "ListOffsets" -> "{topics:[{name:'%s',partitions:[{partitionIndex:0,timestamp:%d}]}]}".formatted(topic, v >= 7 ? -3 : 1_000_005);
+            case "Metadata" -> v >= 12 ? "{topics:[{topicId:'%s',name:null},{name:'%s'}],includeTopicAuthorizedOperations:true}".formatted(id, f.topic())
+                : v == 0 ? "{topics:[{name:'" + topic + "'}]}" : "{topics:null}";
+            case "OffsetCommit" -> "{groupId:'%s-commit',topics:[{%s,partitions:[{partitionIndex:0,committedOffset:5,committedMetadata:'m'}]}]}"
+                .formatted(topic, named(v >= 10, "name"));
+            case "OffsetFetch" -> v >= 8 ? "{groups:[{groupId:'%s-commit',topics:[{%s,partitionIndexes:[0]}]},{groupId:'%s-none',topics:null}]}"
+                .formatted(topic, named(v >= 10, "name"), topic) : "{groupId:'%s-commit',topics:[{name:'%s',partitionIndexes:[0]}]}".formatted(topic, topic);
+            case "FindCoordinator" -> v >= 4 ? "{keyType:0,coordinatorKeys:['a','b']}" : "{key:'a'}";
+            case "ApiVersions" -> v >= 3 ? "{clientSoftwareName:'probe',clientSoftwareVersion:'1.0'}" : "{}";
+            case "CreateTopics" -> "{timeoutMs:5000,topics:[{name:'%s',numPartitions:2,replicationFactor:1,configs:[{name:'retention.ms',value:'5000'}]}]}".formatted(f.name());
+            case "DeleteTopics" -> {
+                String victim = f.topic();
+                yield v >= 6 ? "{timeoutMs:5000,topics:[{name:'%s'},{name:null,topicId:'%s'}]}".formatted(victim, f.id(f.topic()))
+                    : "{timeoutMs:5000,topicNames:['" + victim + "']}";
+            }
+            case "DeleteRecords" -> "{timeoutMs:5000,topics:[{name:'%s',partitions:[{partitionIndex:0,offset:1}]}]}".formatted(f.filled(3));
+            case "InitProducerId" -> v >= 3 ? "{transactionalId:null,transactionTimeoutMs:1000,producerId:-1,producerEpoch:-1}" : "{transactionalId:null,transactionTimeoutMs:1000}";
+            case "OffsetForLeaderEpoch" -> "{replicaId:-1,topics:[{topic:'%s',partitions:[{partition:0,leaderEpoch:0}]}]}".formatted(topic);
+            case "DescribeConfigs" -> "{resources:[{resourceType:2,resourceName:'%s'}],includeSynonyms:true%s}".formatted(topic, v >= 3 ? ",includeDocumentation:true" : "");
+            case "AlterConfigs" -> "{resources:[{resourceType:2,resourceName:'%s',configs:[{name:'retention.ms',value:'600000'}]}]}".formatted(f.topic());
+            case "IncrementalAlterConfigs" -> "{resources:[{resourceType:2,resourceName:'%s',configs:[{name:'retention.ms',configOperation:0,value:'600000'}]}]}".formatted(f.topic());
+            case "ListConfigResources" -> v >= 1 ? "{resourceTypes:[2,4]}" : "{}";
+            case "DescribeLogDirs" -> "{topics:[{topic:'%s',partitions:[0]}]}".formatted(topic);
+            case "CreatePartitions" -> "{timeoutMs:5000,topics:[{name:'%s',count:3,assignments:null}]}".formatted(f.topic());
+            case "DescribeCluster" -> "{includeClusterAuthorizedOperations:true}";
+            case "DescribeProducers" -> "{topics:[{name:'%s',partitionIndexes:[0]}]}".formatted(topic);
+            case "DescribeTopicPartitions" -> "{topics:[{name:'%s'}],responsePartitionLimit:10}".formatted(topic);
+            case "ListGroups" -> v >= 5 ? "{statesFilter:['Empty','Stable'],typesFilter:['classic']}" : v >= 4 ? "{statesFilter:['Empty']}" : "{}";
+            case "OffsetDelete" -> "{groupId:'%s',topics:[{name:'%s',partitions:[{partitionIndex:0}]}]}".formatted(committedGroup(), topic);
+            case "DeleteGroups" -> "{groupsNames:['" + committedGroup() + "']}";
+            case "DescribeGroups" -> "{groups:['%s']%s}".formatted(committedGroup(), v >= 3 ? ",includeAuthorizedOperations:true" : "");
+            default -> null;
+        };
+    }
+
+    private String committedGroup() throws Exception {
+        String group = f.name();
+        try (Wire wire = f.wire()) {
+            wire.call("OffsetCommit", 9, "{groupId:'%s',topics:[{name:'%s',partitions:[{partitionIndex:0,committedOffset:1,committedMetadata:''}]}]}".formatted(group, topic));
+        }
+        return group;
+    }
+
+    /** The requests that need a member: the group's whole life at one version of each API. */
+    void groupLife(Wire wire, int join, ParityProbe.Answers answers) throws Exception {
+        String group = f.name();
+        int sync = Math.min(join, 5);
+        int beat = Math.min(join, 4);
+        int leave = Math.min(join, 5);
+        String member = "";
+        com.fasterxml.jackson.databind.JsonNode joined;
+        do {
+            String extra = join >= 8 ? ",reason:'probe'" : "";
+            String timeout = join >= 1 ? "rebalanceTimeoutMs:10000," : "";
+            joined = answers.take(wire.send("JoinGroup", join, "{groupId:'%s',sessionTimeoutMs:10000,%smemberId:'%s',protocolType:'consumer',protocols:[{name:'range',metadata:'AAA='}]%s}"
+                .formatted(group, timeout, member, extra)), wire, join >= 4 && member.isEmpty() ? 79 : 0);
+            member = joined.get("memberId").textValue();
+        } while (joined.get("errorCode").intValue() == 79);
+        int generation = joined.get("generationId").intValue();
+        answers.take(wire.send("SyncGroup", sync, "{groupId:'%s',generationId:%d,memberId:'%s',%sassignments:[{memberId:'%s',assignment:'AAAB'}]}"
+            .formatted(group, generation, member, sync >= 5 ? "protocolType:'consumer',protocolName:'range'," : "", member)), wire, 0);
+        answers.take(wire.send("Heartbeat", beat, "{groupId:'%s',generationId:%d,memberId:'%s'}".formatted(group, generation, member)), wire, 0);
+        answers.take(wire.send("DescribeGroups", Math.min(join, 6), "{groups:['%s']}".formatted(group)), wire, 0);
+        answers.take(wire.send("LeaveGroup", leave, "{groupId:'%s',%s}".formatted(group, members(leave, member))), wire, 0);
+    }
+}
