@@ -100,9 +100,11 @@ fn measure(shape: &Shape, directory: &Path, time: Duration) -> Result<String> {
     let store_rate = megabytes / elapsed;
     let cpu_per_gb = (cpu_seconds() - cpu) / (megabytes / 1e3);
 
-    // The group that the store formed on average, judged by its queue depth: what waits while one is written.
-    let commits = group_count(&store_directory, shape, batches);
-    let (raw_rate, _) = raw(&directory.join("raw"), batch_bytes * commits, time)?;
+    // The file gets groups of the size that the store formed on average.
+    let figures = store.internals();
+    let commits = figures.iter().find(|(name, _)| *name == "commits").map_or(1.0, |(_, commits)| *commits);
+    let group_batches = (batches as f64 / commits).max(1.0);
+    let raw_rate = raw(&directory.join("raw"), (batch_bytes as f64 * group_batches) as usize, time)?;
     let scan_rate = scan(&store, shape, batches)?;
     let memcpy_rate = memcpy(batch_bytes);
     block_on(store.close())?;
@@ -114,14 +116,9 @@ fn measure(shape: &Shape, directory: &Path, time: Duration) -> Result<String> {
         shape.depth,
         store_rate / raw_rate,
         batches as f64 / elapsed,
-        batches as f64 / elapsed / commits as f64,
+        commits / elapsed,
         scan_rate / memcpy_rate,
     ))
-}
-
-/// Batches a group held: with `depth` waiting in a closed loop, half are being written while half gather.
-fn group_count(_store: &Path, shape: &Shape, _batches: u64) -> usize {
-    (shape.depth / 2).max(1)
 }
 
 fn batch(shape: &Shape, number: u64, value: &Bytes) -> WriteBatch {
@@ -137,7 +134,7 @@ fn batch(shape: &Shape, number: u64, value: &Bytes) -> WriteBatch {
     batch
 }
 
-fn raw(path: &Path, group_bytes: usize, time: Duration) -> Result<(f64, u64)> {
+fn raw(path: &Path, group_bytes: usize, time: Duration) -> Result<f64> {
     let mut file = File::create(path)?;
     let group = noise(group_bytes);
     let started = Instant::now();
@@ -149,7 +146,7 @@ fn raw(path: &Path, group_bytes: usize, time: Duration) -> Result<(f64, u64)> {
     }
     let rate = (groups as usize * group_bytes) as f64 / 1e6 / started.elapsed().as_secs_f64();
     std::fs::remove_file(path)?;
-    Ok((rate, groups))
+    Ok(rate)
 }
 
 /// Whole logs, two megabytes a chunk, as fetches read them.

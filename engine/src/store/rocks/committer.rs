@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -47,11 +48,18 @@ pub(super) struct Queue {
     state: Mutex<State>,
     work: Condvar,
     bytes_max: usize,
+    /// Groups written so far.
+    commits: AtomicU64,
 }
 
 impl Queue {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { state: Mutex::new(State::default()), work: Condvar::new(), bytes_max }
+        Self {
+            state: Mutex::new(State::default()),
+            work: Condvar::new(),
+            bytes_max,
+            commits: AtomicU64::new(0),
+        }
     }
 
     /// Queues `batch` behind everything submitted before.
@@ -87,6 +95,11 @@ impl Queue {
         state.writers_held_back.retain(|writer| !writer.is_closed());
         state.writers_held_back.push(room);
         Ok(Some(receiver))
+    }
+
+    /// Groups written so far.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -198,6 +211,7 @@ impl Committer {
         ::metrics::histogram!(metrics::COMMIT_BYTES).record(bytes as f64);
         group.clear();
         result.map_err(|message| StoreError::WriteFailed(message.into()))?;
+        self.queue.commits.fetch_add(1, Ordering::Relaxed);
         if sync {
             self.housekeeping.note_durable(self.database.db().latest_sequence_number());
         }

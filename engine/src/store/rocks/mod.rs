@@ -261,7 +261,7 @@ impl Store for RocksStore {
 
     fn internals(&self) -> Vec<(&'static str, f64)> {
         let db = self.inner.database.db();
-        let mut figures = Vec::with_capacity(PROPERTIES.len() + PROPERTIES_BY_FAMILY.len() + 2);
+        let mut figures = Vec::with_capacity(PROPERTIES.len() + PROPERTIES_BY_FAMILY.len() + 3);
         for (name, property) in PROPERTIES {
             let value = db.property_int_value(property).ok().flatten().unwrap_or(0);
             figures.push((name, value as f64));
@@ -273,6 +273,7 @@ impl Store for RocksStore {
             figures.push((name, values.sum::<u64>() as f64));
         }
         figures.push(("wal_bytes", self.inner.file_bytes(|name| name.ends_with(".log")) as f64));
+        figures.push(("commits", self.inner.queue.commits() as f64));
         figures.push(("queue_bytes", self.inner.queue.bytes() as f64));
         figures
     }
