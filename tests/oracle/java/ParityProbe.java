@@ -25,6 +25,8 @@ import org.apache.kafka.common.requests.AbstractResponse;
  * <pre>
  *   ParityProbe parse  --bootstrap B [--strict]                   every advertised (api, version) parses
  *   ParityProbe errors --a KAFKA --b BROKER --allow FILE [NAME]   the same answers to the named cases
+ *   ParityProbe errors --answers FILE --b BROKER --allow FILE     the same, against Kafka's recorded answers
+ *   ParityProbe record --a KAFKA --answers FILE                   records them
  * </pre>
  *
  * parse skips an API for which it knows no request (Requests); with --strict that fails, so whoever serves
@@ -51,7 +53,8 @@ public final class ParityProbe {
         });
         watchdog.setDaemon(true);
         watchdog.start();
-        boolean good = given.contains("parse") ? parse(option(given, "--bootstrap"), given.contains("--strict")) : errors(given);
+        boolean good = given.contains("parse") ? parse(option(given, "--bootstrap"), given.contains("--strict"))
+            : given.contains("record") ? record(given) : errors(given);
         System.out.flush();
         Runtime.getRuntime().halt(good ? 0 : 1);
     }
@@ -157,40 +160,62 @@ public final class ParityProbe {
         return out;
     }
 
-    private static boolean errors(List<String> given) throws Exception {
-        Map<String, String> allowed = new LinkedHashMap<>();
-        for (String line : Files.readAllLines(Path.of(option(given, "--allow")))) {
-            if (!line.isBlank() && !line.startsWith("#")) {
-                String[] parts = line.split("\\|", 2);
-                allowed.put(parts[0].strip(), parts[1].strip());
-            }
-        }
-        String filter = given.size() % 2 == 0 ? given.get(given.size() - 1) : "";
-        String run = Long.toString(System.nanoTime(), 36);
-        Fixture a = new Fixture(option(given, "--a"), "probe-" + run + "-a-").warm();
-        Fixture b = new Fixture(option(given, "--b"), "probe-" + run + "-b-").warm();
+    private static Map<String, Case> cases() {
         Map<String, Case> cases = new LinkedHashMap<>();
         FramingCases.add(cases);
         ProduceCases.add(cases);
         ReadCases.add(cases);
         GroupCases.add(cases);
         AdminCases.add(cases);
+        return cases;
+    }
+
+    private static Fixture fixture(List<String> given, String side) throws Exception {
+        return new Fixture(option(given, side), "probe-" + Long.toString(System.nanoTime(), 36) + side + "-").warm();
+    }
+
+    private static boolean record(List<String> given) throws Exception {
+        Fixture kafka = fixture(given, "--a");
+        StringBuilder out = new StringBuilder("# What Apache Kafka 4.3.0 answers, one node, group.initial.rebalance.delay.ms=0: `case | answer`.\n"
+            + "# Written by `ParityProbe record`; names of topics and groups are ~.\n");
+        for (Map.Entry<String, Case> entry : cases().entrySet()) {
+            out.append(entry.getKey()).append(" | ").append(outcome(kafka, entry.getValue())).append('\n');
+        }
+        Files.writeString(Path.of(option(given, "--answers")), out);
+        return true;
+    }
+
+    /** Lines of `name | rest`; comments start with #. */
+    private static Map<String, String> lines(String file) throws Exception {
+        Map<String, String> out = new LinkedHashMap<>();
+        for (String line : Files.readAllLines(Path.of(file))) {
+            if (!line.isBlank() && !line.startsWith("#")) {
+                String[] parts = line.split("\\|", 2);
+                out.put(parts[0].strip(), parts[1].strip());
+            }
+        }
+        return out;
+    }
+
+    private static boolean errors(List<String> given) throws Exception {
+        Map<String, String> allowed = lines(option(given, "--allow"));
+        Map<String, String> answers = given.contains("--answers") ? lines(option(given, "--answers")) : null;
+        String filter = given.size() % 2 == 0 ? given.get(given.size() - 1) : "";
+        Fixture a = answers == null ? fixture(given, "--a") : null;
+        Fixture b = fixture(given, "--b");
         int same = 0;
         int differ = 0;
         int excused = 0;
-        for (Map.Entry<String, Case> entry : cases.entrySet()) {
+        for (Map.Entry<String, Case> entry : cases().entrySet()) {
             String name = entry.getKey();
             if (!name.contains(filter)) {
                 continue;
             }
-            String left = outcome(a, entry.getValue());
+            String left = answers == null ? outcome(a, entry.getValue()) : answers.getOrDefault(name, "not recorded");
             String right = outcome(b, entry.getValue());
             boolean equal = left.equals(right);
             if (equal && !allowed.containsKey(name)) {
                 same++;
-                if (!filter.isEmpty()) {
-                    System.out.println("  same    " + name + "\n     " + left);
-                }
             } else if (!equal && allowed.containsKey(name)) {
                 excused++;
                 System.out.println("  allowed " + name + ": " + allowed.get(name) + "\n     a " + left + "\n     b " + right);
@@ -200,20 +225,20 @@ public final class ParityProbe {
                     : "\n     a " + left + "\n     b " + right));
             }
         }
-        System.out.printf("error parity, %d allowed differences:%n%d passed, %d failed%n", excused, same + excused, differ);
+        System.out.printf("error parity with Kafka 4.3, %d of them allowed differences:%n%d passed, %d failed%n", excused, same + excused, differ);
         return differ == 0;
     }
 
     private static String outcome(Fixture fixture, Case one) {
         try (Wire wire = fixture.wire()) {
             Object out = one.run(fixture, wire);
-            return (out instanceof JsonNode json ? plain(json).toString() : String.valueOf(out)).replace(fixture.prefix, "~");
+            return (out instanceof JsonNode json ? plain(json).toString() : String.valueOf(out)).replaceAll(fixture.prefix + "\\d+", "~").strip();
         } catch (Wire.Closed closed) {
             return "closed";
         } catch (java.net.SocketTimeoutException silent) {
             return "no answer";
         } catch (Exception error) {
-            return "error " + error.toString().replace(fixture.prefix, "~");
+            return "error " + error.toString().replaceAll(fixture.prefix + "\\d+", "~");
         }
     }
 

@@ -51,7 +51,7 @@ final class ProduceCases {
         c.put("3.2.2 one good and one unknown partition", (f, w) -> w.call("Produce", 9,
             "{acks:-1,timeoutMs:5000,topicData:[{name:'%s',partitionData:[{index:0,records:'%s'},{index:5,records:'%s'}]}]}".formatted(f.topic(), good, good)));
         c.put("3.2.2 no topics", (f, w) -> w.call("Produce", 9, "{acks:-1,timeoutMs:5000}"));
-        c.put("3.2.3 null records", send(null));
+        // Null records are no case: Kafka 4.3 throws while handling them and never answers.
         c.put("3.2.3 empty records", send(""));
         c.put("3.2.3 two batches", send(Batch.text(concat(Batch.bytes(Batch.plain(1)), Batch.bytes(Batch.plain(1))))));
         c.put("3.2.3 magic 1", send(Batch.text(MemoryRecords.withRecords(RecordBatch.MAGIC_VALUE_V1, Compression.NONE, Batch.records(1, 1_000_000)))));

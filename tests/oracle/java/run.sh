@@ -12,7 +12,7 @@ SUM=$(cat "$HERE"/*.java | cksum | tr ' ' '-')
 CLASSES=$CACHE/oracle-classes/$SUM
 if [ ! -e "$CLASSES/.complete" ]; then
     BUILD=$(mktemp -d "${TMPDIR:-/tmp}/oracle.XXXXXX")
-    javac -nowarn -proc:none -d "$BUILD" -cp "$JARS/*" "$HERE"/*.java
+    javac -nowarn -XDsuppressNotes -proc:none -d "$BUILD" -cp "$JARS/*" "$HERE"/*.java
     touch "$BUILD/.complete"
     mkdir -p "$CACHE/oracle-classes"
     rm -rf "$CLASSES"; mv "$BUILD" "$CLASSES"
