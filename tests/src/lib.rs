@@ -1,1 +1,7 @@
-//! Placeholder.
+//! What the suites share: the real binary in a directory of its own ([`broker`]), and a raw connection to it
+//! ([`wire`]).
+//!
+//! The suites look at the broker from outside: sockets, processes, files. They refuse to reach into the server crate.
+
+pub mod broker;
+pub mod wire;
