@@ -83,8 +83,6 @@ pub struct TopicSettings {
     pub auto_create_topics: bool,
     /// `num.partitions`.
     pub num_partitions: i32,
-    /// `default.replication.factor`.
-    pub default_replication_factor: i32,
     /// `delete.topic.enable`.
     pub delete_topic_enable: bool,
 }
@@ -120,8 +118,6 @@ pub struct GroupSettings {
 pub struct ProducerSettings {
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: i64,
-    /// `producer.id.expiration.check.interval.ms`.
-    pub producer_id_expiration_check_interval_ms: i64,
 }
 
 /// The store's profiles and reserves.

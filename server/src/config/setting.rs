@@ -112,6 +112,15 @@ impl Setting {
         format!("CHRONIK_{}", name.to_ascii_uppercase().replace('.', "_"))
     }
 
+    /// The field of [`BrokerConfig`] that holds the value (`group.group_max_size`), if one does. Others are read
+    /// through the topic config they are the default of, or are joined into addresses.
+    pub fn field_path(&self) -> Option<String> {
+        match self.bind {
+            Bind::Field { path, .. } => Some(path.replace(' ', "")),
+            Bind::TopicDefault(_) | Bind::Addresses => None,
+        }
+    }
+
     /// True when the value must never be shown.
     pub fn sensitive(&self) -> bool {
         self.kind == Kind::Password

@@ -100,8 +100,6 @@ static SETTINGS: &[Setting] = &[
         "Create a topic that a client asks Metadata for, when the client allows it."),
     row("num.partitions", Int, Some("1"), AtLeast(1), Medium, field!(topics.num_partitions),
         "Partitions of a topic created without a count."),
-    row("default.replication.factor", Int, Some("1"), Between(1, 1), Medium, field!(topics.default_replication_factor),
-        "Replication factor of a topic created without one. One node holds one replica: only 1 is possible."),
     row("delete.topic.enable", Boolean, Some("true"), Any, High, field!(topics.delete_topic_enable),
         "Whether DeleteTopics is allowed."),
     // Defaults of topic configs.
@@ -160,9 +158,7 @@ static SETTINGS: &[Setting] = &[
         "How often expired offsets are looked for."),
     // Producers.
     row("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), Low, field!(producers.producer_id_expiration_ms),
-        "An idempotent producer is forgotten by a partition after this long without a record."),
-    row("producer.id.expiration.check.interval.ms", Int, Some("600000"), AtLeast(1), Low, field!(producers.producer_id_expiration_check_interval_ms),
-        "How often forgotten producers are looked for."),
+        "An idempotent producer is forgotten by a partition after this long without a record; looked for every `log.retention.check.interval.ms`."),
     // Chronik's own.
     row("chronik.produce.profile", Text, Some("high-throughput"), OneOf(PRODUCE_PROFILES), Medium, field!(storage.produce_profile),
         "What one commit (one fsync) may gather under load: `low-latency` 1 batch or 16 MiB; `balanced` 10 or 32 MiB; `high-throughput` 100 or 128 MiB; `extreme` 500 or 512 MiB. Ceilings: an idle disk commits at once and nothing waits for a timer."),
