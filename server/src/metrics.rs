@@ -70,6 +70,7 @@ pub struct Metric {
 }
 
 use MetricKind::{Counter as C, Gauge as G, Histogram as H};
+use chronik_engine::metrics as log;
 use chronik_engine::store::rocks::metrics as store;
 
 const fn metric(name: &'static str, kind: MetricKind, unit: Unit, help: &'static str) -> Metric {
@@ -97,6 +98,7 @@ pub static ALL: &[Metric] = &[
     metric(store::COMMIT_BATCHES, H, Unit::Count, "Write batches that one commit gathered"),
     metric(store::COMMIT_BYTES, H, Unit::Bytes, "Bytes that one commit gathered"),
     metric(store::QUEUE_BYTES, G, Unit::Bytes, "Bytes that wait for the disk"),
+    metric(log::PARTITIONS_OFFLINE, C, Unit::Count, "Partitions taken offline because their stored data could not be read"),
     metric(STORE_INTERNALS, G, Unit::Count, "The store's own figures, by label `name` (memtables, tables, blobs, compactions, background errors, …)"),
     metric(RESIDENT_MEMORY, G, Unit::Bytes, "Resident memory of the process (Linux)"),
 ];
@@ -192,6 +194,8 @@ impl BrokerMetrics {
                 *slot = Some(metrics::counter!(REQUESTS, "api" => api.name));
             }
         }
+        // Registered at zero, so that an alert on it works before the first one.
+        metrics::counter!(log::PARTITIONS_OFFLINE).increment(0);
         Self {
             messages_received: metrics::counter!(MESSAGES_RECEIVED),
             messages_stored: metrics::counter!(MESSAGES_STORED),

@@ -56,7 +56,7 @@ pub fn address_free(config: &BrokerConfig, option: &str, address: SocketAddr) ->
     let error = TcpListener::bind(address).err()?;
     let (problem, remedy) = match error.kind() {
         std::io::ErrorKind::AddrInUse => (
-            format!("{address} is in use"),
+            format!("{address} cannot be bound: it is in use"),
             format!(
                 "Stop what listens there (`ss -ltnp 'sport = :{}'` names it) or choose another port",
                 address.port()
