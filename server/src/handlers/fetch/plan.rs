@@ -9,8 +9,6 @@
 pub(super) struct Budget {
     remaining: usize,
     taken: usize,
-    /// A read under way may pass the limit by its first batch; one such is enough.
-    privilege_lent: bool,
 }
 
 /// What one partition may take.
@@ -32,15 +30,12 @@ impl Grant {
 impl Budget {
     /// All of a response's bytes.
     pub(super) fn new(max_bytes: usize) -> Self {
-        Self { remaining: max_bytes, taken: 0, privilege_lent: false }
+        Self { remaining: max_bytes, taken: 0 }
     }
 
     /// What the next partition may take.
     pub(super) fn grant(&self, partition_max_bytes: usize) -> Grant {
-        Grant {
-            max_bytes: partition_max_bytes.min(self.remaining),
-            at_least_one: self.taken == 0 && !self.privilege_lent,
-        }
+        Grant { max_bytes: partition_max_bytes.min(self.remaining), at_least_one: self.taken == 0 }
     }
 
     /// Takes off what a partition has taken.
@@ -49,17 +44,18 @@ impl Budget {
         self.taken += bytes;
     }
 
-    /// Sets a grant aside for a read under way of a partition that is known to have something.
+    /// Sets a grant aside for a read under way.
     pub(super) fn set_aside(&mut self, grant: Grant) {
+        debug_assert!(
+            !grant.at_least_one,
+            "whether the first partition has something decides for the others"
+        );
         self.remaining -= grant.max_bytes;
-        self.privilege_lent |= grant.at_least_one;
     }
 
     /// The read is done: takes off what it took instead of what was set aside.
     pub(super) fn settle(&mut self, grant: Grant, bytes: usize) {
         self.remaining += grant.max_bytes;
-        // A read that failed took nothing; the next partition may be the first then.
-        self.privilege_lent &= !grant.at_least_one;
         self.spend(bytes);
     }
 }
@@ -108,20 +104,12 @@ mod tests {
     #[test]
     fn what_a_scan_did_not_take_goes_to_the_next() {
         let mut budget = Budget::new(100);
+        budget.spend(10);
         let grant = budget.grant(80);
         budget.set_aside(grant);
-        assert_eq!(budget.grant(80), Grant { max_bytes: 20, at_least_one: false });
+        assert_eq!(budget.grant(80), Grant { max_bytes: 10, at_least_one: false });
         budget.settle(grant, 30);
-        assert_eq!(budget.grant(80), Grant { max_bytes: 70, at_least_one: false });
-    }
-
-    #[test]
-    fn a_first_scan_that_failed_leaves_its_privilege_to_the_next() {
-        let mut budget = Budget::new(100);
-        let grant = budget.grant(80);
-        budget.set_aside(grant);
-        budget.settle(grant, 0);
-        assert_eq!(budget.grant(80), Grant { max_bytes: 80, at_least_one: true });
+        assert_eq!(budget.grant(80), Grant { max_bytes: 60, at_least_one: false });
     }
 
     proptest! {

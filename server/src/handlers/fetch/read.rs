@@ -173,9 +173,16 @@ async fn read_all(targets: &[Target], max_bytes: usize) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(targets.len());
     let mut scans: Vec<(usize, Grant)> = Vec::new();
     for (index, target) in targets.iter().enumerate() {
-        let grant = budget.grant(target.max_bytes());
+        let mut grant = budget.grant(target.max_bytes());
+        if grant.max_bytes < target.max_bytes() && !scans.is_empty() {
+            // What is set aside may come back.
+            run_scans(targets, &mut scans, &mut outcomes, &mut budget).await;
+            grant = budget.grant(target.max_bytes());
+        }
         let outcome = match read_memory(target, grant) {
             Some(outcome) => outcome,
+            // The first with data decides what the others may take; until it is known they wait.
+            None if grant.at_least_one => scan(target, grant).await,
             None => {
                 budget.set_aside(grant);
                 scans.push((index, grant));
