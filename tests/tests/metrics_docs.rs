@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use chronik_tests::broker::Broker;
-use chronik_tests::wire::{Connection, batch, produce_request};
+use chronik_tests::wire::{Client, batch, produce_request};
 
 /// Name and kind of each row of the table.
 fn documented() -> BTreeMap<String, String> {
@@ -32,7 +32,7 @@ fn served(text: &str) -> BTreeMap<String, String> {
 #[test]
 fn the_endpoint_serves_what_the_table_says_and_counts() {
     let broker = Broker::start();
-    let mut connection = Connection::connect(broker.kafka_addr());
+    let mut connection = Client::connect(broker.kafka_addr());
     connection.create_topic("seen", 1);
     connection.produce("seen", &[b"one", b"two"]);
     connection.fetch("seen", 0);
