@@ -86,7 +86,7 @@ async fn one(ctx: &TestContext, request: &FetchRequest) -> PartitionAnswer {
 fn bases(answer: &PartitionAnswer) -> Vec<i64> {
     let records = Bytes::from(answer.records.concat());
     assert_eq!(records.len(), answer.records_bytes);
-    split_batches(&records).map(|batch| BatchHeader::parse(&batch.unwrap()).unwrap().base_offset).collect()
+    split_batches(records).map(|batch| BatchHeader::parse(&batch).unwrap().base_offset).collect()
 }
 
 async fn topic_of(partitions: usize, batches: usize) -> TestContext {

@@ -1,0 +1,209 @@
+//! Mutated requests of every advertised API and version against the real binary: it may answer or close, but it lives
+//! on, stays small, and writes nothing.
+//!
+//! Short and seeded by default (`CHRONIK_TEST_SEED`); `CHRONIK_FUZZ_ROUNDS` mutations of each version make it long.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chronik_protocol::codec::messages::create_topics_request::CreatableTopic;
+use chronik_protocol::codec::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use chronik_protocol::codec::messages::join_group_request::JoinGroupRequestProtocol;
+use chronik_protocol::codec::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use chronik_protocol::codec::messages::metadata_request::MetadataRequestTopic;
+use chronik_protocol::codec::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use chronik_protocol::codec::{self, KafkaRequest, messages};
+use chronik_protocol::message;
+use chronik_tests::broker::Broker;
+use chronik_tests::random::Random;
+use chronik_tests::wire::{Client, batch, fetch_request, produce_request};
+
+/// Mutations of each API version unless `CHRONIK_FUZZ_ROUNDS` says otherwise.
+const ROUNDS: usize = 20;
+
+/// Some requests wait for something; nobody here does.
+const PATIENCE: Duration = Duration::from_millis(30);
+
+/// Records there before, and after.
+const RECORDS: usize = 10;
+
+/// Requests of one API in one version, as frames without their length.
+type Samples = fn(i16) -> Vec<Bytes>;
+
+fn encoded<R: KafkaRequest>(requests: &[R], version: i16) -> Vec<Bytes> {
+    // A sample may have fields that a version lacks; the default always fits one.
+    let frames =
+        requests.iter().filter_map(|request| codec::encode_request(7, "fuzz", request, version).ok());
+    frames.map(|frame| frame.slice(4..)).collect()
+}
+
+macro_rules! plain {
+    ($($key:literal $request:ident),* $(,)?) => {
+        &[$(($key, |version| encoded(&[messages::$request::default()], version))),*]
+    };
+}
+
+/// Every API with an empty request; a test below compares with what the broker advertises.
+static PLAIN: &[(i16, Samples)] = plain![
+    0 ProduceRequest, 1 FetchRequest, 2 ListOffsetsRequest, 3 MetadataRequest, 8 OffsetCommitRequest,
+    9 OffsetFetchRequest, 10 FindCoordinatorRequest, 11 JoinGroupRequest, 12 HeartbeatRequest,
+    13 LeaveGroupRequest, 14 SyncGroupRequest, 15 DescribeGroupsRequest, 16 ListGroupsRequest,
+    18 ApiVersionsRequest, 19 CreateTopicsRequest, 20 DeleteTopicsRequest, 21 DeleteRecordsRequest,
+    22 InitProducerIdRequest, 23 OffsetForLeaderEpochRequest, 32 DescribeConfigsRequest, 33 AlterConfigsRequest,
+    35 DescribeLogDirsRequest, 37 CreatePartitionsRequest, 42 DeleteGroupsRequest,
+    44 IncrementalAlterConfigsRequest, 47 OffsetDeleteRequest, 60 DescribeClusterRequest,
+    61 DescribeProducersRequest, 74 ListConfigResourcesRequest, 75 DescribeTopicPartitionsRequest,
+];
+
+/// Fuller requests. None would write to the topic that is looked at, nor with a bit changed.
+static FULL: &[(i16, Samples)] = &[
+    (0, |version| encoded(&[produce_request("missing", 0, -1, batch(&[b"a", b"b"]))], version)),
+    (1, |version| encoded(&[fetch_request("kept", 0, 0), fetch_request("missing", 0, 3)], version)),
+    (2, |version| {
+        let partition = message!(ListOffsetsPartition { timestamp: -1, current_leader_epoch: -1 });
+        let topic = message!(ListOffsetsTopic { name: "kept".into(), partitions: vec![partition] });
+        encoded(&[message!(messages::ListOffsetsRequest { replica_id: -1, topics: vec![topic] })], version)
+    }),
+    (3, |version| {
+        let topic = message!(MetadataRequestTopic { name: Some("kept".into()) });
+        encoded(&[message!(messages::MetadataRequest { topics: Some(vec![topic]) })], version)
+    }),
+    (8, |version| {
+        let partition = message!(OffsetCommitRequestPartition { committed_offset: 5 });
+        let topic =
+            message!(OffsetCommitRequestTopic { name: "missing".into(), partitions: vec![partition] });
+        encoded(
+            &[message!(messages::OffsetCommitRequest { group_id: "g".into(), topics: vec![topic] })],
+            version,
+        )
+    }),
+    (11, |version| {
+        let protocol =
+            message!(JoinGroupRequestProtocol { name: "range".into(), metadata: Bytes::from_static(b"m") });
+        let request = message!(messages::JoinGroupRequest {
+            group_id: "g".into(),
+            session_timeout_ms: 10_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![protocol],
+        });
+        encoded(&[request], version)
+    }),
+    (19, |version| {
+        let topic =
+            message!(CreatableTopic { name: "bad name".into(), num_partitions: 1, replication_factor: 1 });
+        encoded(&[message!(messages::CreateTopicsRequest { topics: vec![topic] })], version)
+    }),
+    (21, |version| {
+        let partition = message!(DeleteRecordsPartition { partition_index: 7, offset: 1 });
+        let topic = message!(DeleteRecordsTopic { name: "missing".into(), partitions: vec![partition] });
+        encoded(&[message!(messages::DeleteRecordsRequest { topics: vec![topic] })], version)
+    }),
+];
+
+fn mutate(random: &mut Random, sample: &[u8]) -> Vec<u8> {
+    // Key and version stay: this fuzzes decoders and handlers, not the table.
+    const KEPT: usize = 4;
+    let mut bytes = sample.to_vec();
+    for _ in 0..=random.below(3) {
+        let span = bytes.len() - KEPT;
+        let at = KEPT + random.below(span.max(1));
+        match random.below(6) {
+            0 => bytes[at..].iter_mut().take(1).for_each(|byte| *byte ^= 1 << (span % 8)),
+            1 => bytes.truncate(at.max(KEPT + 4)),
+            2 => {
+                let extreme = [[0x7f, 0xff, 0xff, 0xff], [0xff; 4], [0x80, 0, 0, 0], [0; 4]][random.below(4)];
+                for (byte, value) in bytes[at..].iter_mut().zip(extreme) {
+                    *byte = value;
+                }
+            }
+            3 => {
+                let more = 1 + random.below(20);
+                let more = random.bytes(more);
+                bytes.splice(at..at, more);
+            }
+            4 => {
+                let end = (at + 1 + random.below(30)).min(bytes.len());
+                let copy = bytes[at..end].to_vec();
+                bytes.splice(at..at, copy);
+            }
+            _ => {
+                let value = random.next_u64() as u8;
+                bytes[at..].iter_mut().take(1).for_each(|byte| *byte = value);
+            }
+        }
+        if bytes.len() <= KEPT + 4 {
+            break;
+        }
+    }
+    bytes
+}
+
+fn advertised(broker: &Broker) -> Vec<(i16, i16, i16)> {
+    let mut client = Client::connect(broker.kafka_addr());
+    let answer = client.call(&messages::ApiVersionsRequest::default(), 0);
+    answer.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect()
+}
+
+fn topics(client: &mut Client) -> Vec<String> {
+    let answer = client.call(&message!(messages::MetadataRequest { topics: None }), 5);
+    answer.topics.iter().filter_map(|topic| topic.name.as_ref().map(ToString::to_string)).collect()
+}
+
+#[test]
+fn mutated_requests_of_every_version_leave_broker_and_data_as_they_were() {
+    let broker = Broker::builder()
+        .set("auto.create.topics.enable", false)
+        .set("group.initial.rebalance.delay.ms", 0)
+        .start();
+    let mut bystander = Client::connect(broker.kafka_addr());
+    bystander.create_topic("kept", 1);
+    for value in 0..RECORDS {
+        bystander.produce("kept", &[format!("value {value}").as_bytes()]);
+    }
+    let before = (bystander.fetch("kept", 0), topics(&mut bystander));
+    let rounds =
+        std::env::var("CHRONIK_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+    let mut random = Random::seeded_by("CHRONIK_TEST_SEED", 1);
+
+    for (key, min, max) in advertised(&broker) {
+        // Produce advertises versions that it refuses (KAFKA-18659).
+        let min = if key == 0 { 3 } else { min };
+        for version in min..=max {
+            let samples: Vec<Bytes> = PLAIN
+                .iter()
+                .chain(FULL)
+                .filter(|(sampled, _)| *sampled == key)
+                .flat_map(|(_, samples)| samples(version))
+                .collect();
+            assert!(!samples.is_empty(), "no sample of api {key} version {version}");
+            let mut client = Client::connect(broker.kafka_addr());
+            for _ in 0..rounds {
+                let sample = &samples[random.below(samples.len())];
+                let frame = mutate(&mut random, sample);
+                client.stream().set_read_timeout(Some(PATIENCE)).unwrap();
+                if !client.send_frame(&frame) || client.read_frame().is_err() {
+                    client = Client::connect(broker.kafka_addr());
+                }
+            }
+        }
+        assert!(bystander.answers(), "after api {key}");
+    }
+
+    assert!(broker.is_ready());
+    assert_eq!((bystander.fetch("kept", 0), topics(&mut bystander)), before);
+    if let Some(rss) = broker.rss_bytes() {
+        assert!(rss < 300 << 20, "{rss} bytes resident");
+    }
+    let log = broker.log();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+#[test]
+fn every_advertised_api_is_sampled() {
+    let broker = Broker::start();
+    let advertised: Vec<i16> = advertised(&broker).into_iter().map(|(key, ..)| key).collect();
+    let sampled: Vec<i16> = PLAIN.iter().map(|(key, _)| *key).collect();
+    assert_eq!(advertised, sampled);
+}
