@@ -57,9 +57,9 @@ class Broker:
         self.launch()
         while not answers(self.port):
             if self.starter.poll() not in (None, 0):
-                raise RuntimeError(f"{self.name} did not start; see {self.directory}")
+                raise RuntimeError(f"{self.name} did not start: {self.last_words()}")
             if time.monotonic() - began > START_TIMEOUT_S:
-                raise RuntimeError(f"{self.name} did not answer within {START_TIMEOUT_S} s")
+                raise RuntimeError(f"{self.name} did not answer in {START_TIMEOUT_S} s: {self.last_words()}")
             time.sleep(0.002)
         took = time.monotonic() - began
         self.settle()
@@ -80,6 +80,10 @@ class Broker:
 
     def reaped(self):
         return self.starter.poll() is not None and self.starter.pid == self.pid
+
+    def last_words(self):
+        with open(os.path.join(self.directory, "start.log"), errors="replace") as file:
+            return " | ".join(file.read().splitlines()[-3:])
 
     def remove(self):
         """Ends it and deletes its data."""
@@ -102,13 +106,20 @@ class Kafka(Broker):
     def launch(self):
         options = [part for setting in self.settings for part in ("--set", setting)]
         command = [KAFKA_SH, "start", self.directory, str(self.port), "--cpus", str(host.BROKER_CORE), *options]
-        log = open(os.path.join(self.directory, "starter.log"), "ab")
+        log = open(os.path.join(self.directory, "start.log"), "ab")
         # kafka.sh returns once the broker serves; the broker outlives it.
-        self.starter = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        self.starter = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def end(self, signal_number):
+        took = super().end(signal_number)
+        pid_file = os.path.join(self.directory, "kafka.pid")
+        if os.path.exists(pid_file):
+            os.unlink(pid_file)
+        return took
 
     def settle(self):
         if self.starter.wait(START_TIMEOUT_S) != 0:
-            raise RuntimeError(f"{self.name} did not start; see {self.directory}")
+            raise RuntimeError(f"{self.name} did not start: {self.last_words()}")
         with open(os.path.join(self.directory, "kafka.pid")) as file:
             self.pid = int(file.read())
 
@@ -132,7 +143,7 @@ class Chronik(Broker):
             self.binary, "start", "--data-dir", os.path.join(self.directory, "data"),
             "--kafka-addr", self.bootstrap, "--http-addr", f"127.0.0.1:{host.free_port()}",
         ]
-        log = open(os.path.join(self.directory, "server.log"), "ab")
+        log = open(os.path.join(self.directory, "start.log"), "ab")
         self.starter = subprocess.Popen(host.pinned(host.BROKER_CORE, command), stdout=log, stderr=log)
         self.pid = self.starter.pid  # taskset becomes the broker, it does not fork
 
