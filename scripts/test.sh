@@ -38,7 +38,20 @@ suite doc 60 cargo test --release --workspace --doc
 suite fuzz 60 cargo test --release -p chronik-protocol --tests
 suite store 120 cargo test --release -p chronik-engine --tests --features testing
 suite broker 300 cargo test --release -p chronik-tests --tests
-suite clients 400 tests/clients/with-broker.sh "$target/release/chronik-server" "$form"
+long=()
+recorded=(--recorded)
+if [ "$form" != short ]; then
+  long=(--long)
+  # The long form starts a real Kafka beside us instead of using its recorded answers.
+  recorded=()
+fi
+broker=(tests/clients/with-broker.sh "$target/release/chronik-server")
+suite clients 300 "${broker[@]}" tests/clients/run.sh --bootstrap @ ${long[@]+"${long[@]}"}
+if scripts/setup.sh has java; then
+  suite parity 120 "${broker[@]}" tests/oracle/parity.sh --bootstrap @ ${recorded[@]+"${recorded[@]}"}
+else
+  echo "SKIPPED: parity with Kafka; to run it: scripts/setup.sh clients java"
+fi
 
 printf '\n%s\n' "${table[@]}"
 [ $failed -eq 0 ] && echo "test: ok" || echo "test: FAILED"

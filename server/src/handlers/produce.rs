@@ -185,9 +185,6 @@ impl Appender<'_> {
         let metrics = &self.ctx.broker.metrics;
         let log = topic.log(data.index).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, None))?;
         let config = log.config();
-        if self.acks == -1 && config.min_insync_replicas > 1 {
-            return Err(Refusal::new(ErrorCode::NotEnoughReplicas, None));
-        }
         if self.transactional {
             let message = "this broker does not serve transactions yet; produce without a transactional.id";
             return Err(Refusal::new(ErrorCode::InvalidTxnState, message.to_owned()));
@@ -196,30 +193,37 @@ impl Appender<'_> {
             return Err(refused_append(&AppendError::DiskFull));
         }
         let records = data.records.unwrap_or_default();
-        self.check_codec(&records)?;
+        self.check_attributes(&records)?;
         let batch =
             validate(records, &options(&config, self.now_ms)).map_err(|error| refused_records(&error, log))?;
-        if batch.header.is_transactional() {
-            return Err(Refusal::new(ErrorCode::InvalidTxnState, None));
-        }
         if batch.bytes.len() as u64 > config.segment_bytes {
             return Err(Refusal::new(ErrorCode::RecordListTooLarge, None));
         }
         let count = u64::from(batch.header.record_count.unsigned_abs());
         metrics.messages_received.increment(count);
         metrics.bytes_received.increment(batch.bytes.len() as u64);
-        let appended = log.append(&batch, self.now_ms).map_err(|error| refused_append(&error))?;
+        let appended = log.append(&batch, self.now_ms).map_err(|error| Refusal {
+            // Kafka tells the start with a refused sequence: the client decides by it whether its data is gone.
+            log_start_offset: log.offsets().log_start_offset,
+            ..refused_append(&error)
+        })?;
         if !appended.duplicate {
             metrics.messages_stored.increment(count);
         }
         Ok(appended)
     }
 
-    /// Codecs that this request's version may not carry (KIP-110).
-    fn check_codec(&self, records: &Bytes) -> Result<(), Refusal> {
-        let zstd = self.ctx.api_version < FIRST_ZSTD_VERSION
-            && BatchHeader::parse(records).is_ok_and(|header| matches!(header.compression(), Ok(Compression::Zstd)));
-        if zstd { Err(Refusal::new(ErrorCode::UnsupportedCompressionType, None)) } else { Ok(()) }
+    /// What the batch's attributes may not say in this request: zstd before KIP-110, a transaction without an id (the
+    /// id is what would be authorised).
+    fn check_attributes(&self, records: &Bytes) -> Result<(), Refusal> {
+        let Ok(header) = BatchHeader::parse(records) else { return Ok(()) };
+        if header.is_transactional() {
+            return Err(Refusal::new(ErrorCode::TransactionalIdAuthorizationFailed, None));
+        }
+        if self.ctx.api_version < FIRST_ZSTD_VERSION && matches!(header.compression(), Ok(Compression::Zstd)) {
+            return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, None));
+        }
+        Ok(())
     }
 }
 
@@ -242,7 +246,18 @@ fn refused_append(error: &AppendError) -> Refusal {
 
 fn refused_records(error: &ValidateError, log: &PartitionLog) -> Refusal {
     let mut refusal = Refusal::new(ErrorCode::from(error), error.to_string());
-    refusal.log_start_offset = log.offsets().log_start_offset;
+    // Kafka's `ReplicaManager.appendToLocalLog`: these are told before the log is looked at.
+    let before_the_log = matches!(
+        error,
+        ValidateError::Empty
+            | ValidateError::NotOneBatch
+            | ValidateError::Magic(_)
+            | ValidateError::TooLarge { .. }
+            | ValidateError::Corrupt(_)
+    );
+    if !before_the_log {
+        refusal.log_start_offset = log.offsets().log_start_offset;
+    }
     if let ValidateError::Records { errors, .. } = error {
         refusal.record_errors = errors.clone();
     }

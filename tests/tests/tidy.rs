@@ -1,0 +1,136 @@
+//! The layout's rules: who may import whom, what every file must say, how long it may be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines a source file may have, its unit tests included.
+const FILE_LINES_MAX: usize = 800;
+
+/// Words that promise work instead of doing it.
+const MARKERS: [&str; 4] = ["TODO", "FIXME", "XXX:", "HACK"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in the workspace").to_owned()
+}
+
+/// Every Rust file of a folder, with its text.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the workspace") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("a source file");
+                found.push((path, text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "{folder} has sources");
+    found
+}
+
+/// The text before the unit tests, without comments.
+fn code(text: &str) -> String {
+    let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn forbid(folder: &str, words: &[&str], except: &[&str]) {
+    let mut faults = Vec::new();
+    for (path, text) in sources(folder) {
+        let name = path.to_string_lossy().into_owned();
+        if except.iter().any(|end| name.ends_with(end)) {
+            continue;
+        }
+        let code = code(&text);
+        for word in words {
+            if code.contains(word) {
+                faults.push(format!("{name}: {word}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{folder} must not know these:\n{}", faults.join("\n"));
+}
+
+#[test]
+fn protocol_knows_no_io_and_nobody_above_it() {
+    forbid("protocol/src", &["chronik_engine", "chronik_server", "tokio", "std::net", "std::fs", "SystemTime"], &[]);
+}
+
+#[test]
+fn only_the_codec_names_the_message_crate() {
+    for folder in ["protocol/src", "engine/src", "server/src"] {
+        forbid(folder, &["kafka_wire"], &["protocol/src/codec.rs", "codec/tests.rs"]);
+    }
+}
+
+#[test]
+fn the_engine_knows_no_sockets_no_clock_and_no_error_codes() {
+    forbid(
+        "engine/src",
+        &["chronik_server", "std::net", "tokio::net", "SystemTime::now", "ErrorCode", "chronik_protocol::codec"],
+        &["tests.rs"],
+    );
+}
+
+#[test]
+fn only_the_rocks_store_names_rocksdb() {
+    for (path, text) in sources("engine/src").into_iter().chain(sources("server/src")) {
+        let name = path.to_string_lossy().into_owned();
+        let inside = name.contains("store/rocks");
+        assert!(inside || !code(&text).contains("rocksdb::"), "{name} names rocksdb");
+    }
+}
+
+#[test]
+fn the_pure_coordinator_does_no_io_and_reads_no_clock() {
+    forbid("server/src/coordinator/group", &["tokio", "Instant::now", "SystemTime", ".await", "async fn"], &["tests.rs"]);
+}
+
+#[test]
+fn every_file_says_what_it_owns_and_stays_readable() {
+    let mut faults = Vec::new();
+    for folder in ["protocol/src", "engine/src", "server/src", "tests/src", "tests/tests", "benches/src"] {
+        for (path, text) in sources(folder) {
+            let name = path.display();
+            if !text.starts_with("//!") {
+                faults.push(format!("{name}: does not open with //!"));
+            }
+            let lines = text.lines().count();
+            if lines > FILE_LINES_MAX {
+                faults.push(format!("{name}: {lines} lines, at most {FILE_LINES_MAX}"));
+            }
+            if !name.to_string().ends_with("tidy.rs") {
+                faults.extend(
+                    MARKERS.iter().filter(|marker| text.contains(**marker)).map(|marker| format!("{name}: {marker}")),
+                );
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace manifest");
+    let reasons = fs::read_to_string(root().join("docs/dependencies.md")).expect("docs/dependencies.md");
+    let dependencies = manifest
+        .split("[workspace.dependencies]")
+        .nth(1)
+        .and_then(|rest| rest.split("\n[").next())
+        .expect("a list of dependencies");
+    let mut missing = Vec::new();
+    for line in dependencies.lines().filter(|line| line.contains('=') && !line.trim_start().starts_with('#')) {
+        let name = line.split('=').next().unwrap_or_default().trim();
+        let first_words = reasons.lines().filter_map(|row| row.strip_prefix("| ")?.split(" |").next());
+        let known = name.starts_with("chronik-")
+            || first_words.flat_map(|cell| cell.split([',', ' '])).any(|word| word == name);
+        if !known {
+            missing.push(name.to_owned());
+        }
+    }
+    assert!(missing.is_empty(), "docs/dependencies.md says nothing of {missing:?}");
+}
