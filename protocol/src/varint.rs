@@ -54,8 +54,19 @@ impl<'a> Reader<'a> {
     /// A zig-zag varint of 32 bits. Bits beyond the 32nd are dropped, as Java's shift does.
     #[inline]
     pub(crate) fn varint(&mut self) -> Option<i32> {
+        // Most are one byte.
+        if let Some((&byte, rest)) = self.0.split_first()
+            && byte < 0x80
+        {
+            self.0 = rest;
+            return Some(i32::from(byte >> 1) ^ -i32::from(byte & 1));
+        }
+        self.long_varint()
+    }
+
+    fn long_varint(&mut self) -> Option<i32> {
         let mut raw = 0u32;
-        for shift in (0..35).step_by(7) {
+        for shift in [0, 7, 14, 21, 28] {
             let byte = self.u8()?;
             raw |= u32::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
@@ -68,8 +79,18 @@ impl<'a> Reader<'a> {
     /// A zig-zag varint of 64 bits.
     #[inline]
     pub(crate) fn varlong(&mut self) -> Option<i64> {
+        if let Some((&byte, rest)) = self.0.split_first()
+            && byte < 0x80
+        {
+            self.0 = rest;
+            return Some(i64::from(byte >> 1) ^ -i64::from(byte & 1));
+        }
+        self.long_varlong()
+    }
+
+    fn long_varlong(&mut self) -> Option<i64> {
         let mut raw = 0u64;
-        for shift in (0..70).step_by(7) {
+        for shift in [0, 7, 14, 21, 28, 35, 42, 49, 56, 63] {
             let byte = self.u8()?;
             raw |= u64::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {

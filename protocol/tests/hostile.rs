@@ -125,7 +125,10 @@ impl Effort {
     fn new(rounds: usize) -> Self {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
         let seconds = number("CHRONIK_FUZZ_SECONDS");
-        let clock = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let clock = || {
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is past 1970").as_nanos()
+                as u64
+        };
         let seed =
             number("CHRONIK_FUZZ_SEED").unwrap_or_else(|| if seconds.is_some() { clock() } else { 42 });
         let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
@@ -381,7 +384,7 @@ fn seeds() -> Vec<Vec<u8>> {
             .record_with_headers(1_700_000_000_001, None, None, &[("h", Some(b"1")), ("h", None)])
             .record(1_700_000_000_002, Some(b"k"), Some(b""))
             .build()
-            .unwrap()
+            .expect("it is small")
             .to_vec()
     };
     Compression::ALL.map(build).to_vec()
