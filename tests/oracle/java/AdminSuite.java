@@ -149,7 +149,7 @@ public final class AdminSuite {
     private void brokerConfigs() throws Exception {
         String node = Harness.await(h.admin.describeCluster().nodes()).iterator().next().idString();
         ConfigResource broker = new ConfigResource(ConfigResource.Type.BROKER, node);
-        for (String key : List.of("num.partitions", "auto.create.topics.enable", "log.retention.ms", "message.max.bytes", "log.dirs")) {
+        for (String key : List.of("num.partitions", "auto.create.topics.enable", "log.retention.ms", "message.max.bytes", "group.initial.rebalance.delay.ms")) {
             Harness.check(configsOf(broker).get(key) != null, "broker config " + key + " is not described");
         }
     }

@@ -233,8 +233,12 @@ final class GroupCases {
             String group = f.name();
             String topic = f.topic();
             w.call("OffsetCommit", 8, commit(group, topic, -1, ""));
-            return w.call("OffsetDelete", 0, "{groupId:'%s',topics:[{name:'%s',partitions:[{partitionIndex:0},{partitionIndex:8}]},{name:'%s',partitions:[{partitionIndex:0}]}]}"
+            JsonNode answer = w.call("OffsetDelete", 0, "{groupId:'%s',topics:[{name:'%s',partitions:[{partitionIndex:0},{partitionIndex:8}]},{name:'%s',partitions:[{partitionIndex:0}]}]}"
                 .formatted(group, topic, f.name()));
+            java.util.TreeSet<String> partitions = new java.util.TreeSet<>(); // in no order that Kafka promises
+            answer.get("topics").forEach(one -> one.get("partitions").forEach(partition -> partitions.add(
+                (one.get("name").textValue().equals(topic) ? "known " : "unknown ") + partition)));
+            return answer.get("errorCode") + " " + partitions;
         });
         for (int version : new int[] {5, 6}) {
             c.put("3.7.9 describing an unknown group, v" + version, (f, w) -> w.call("DescribeGroups", version, "{groups:['%s']}".formatted(f.name())));

@@ -258,6 +258,8 @@ public final class ParityProbe {
                     String text = field.getValue().asText();
                     boolean none = text.isEmpty() || text.equals("0") || text.equals("-1") || text.equals("AAAAAAAAAAAAAAAAAAAAAA");
                     out.put(field.getKey(), none ? "none" : "some");
+                } else if (field.getKey().equals("abortedTransactions") && field.getValue().isEmpty() && object.path("errorCode").intValue() != 0) {
+                    out.putNull(field.getKey()); // of a partition that gave an error: null and empty say the same
                 } else if (!DROPPED.contains(field.getKey())) {
                     out.set(field.getKey(), plain(field.getValue()));
                 }
@@ -265,7 +267,11 @@ public final class ParityProbe {
             return out;
         } else if (node instanceof ArrayNode array) {
             ArrayNode out = Wire.JSON.createArrayNode();
-            array.forEach(element -> out.add(plain(element)));
+            for (JsonNode element : array) {
+                if (!element.path("name").asText().startsWith("chronik.")) { // configs of our own, beside Kafka's
+                    out.add(plain(element));
+                }
+            }
             return out;
         }
         return node;

@@ -6,11 +6,13 @@ final class Requests {
     private final Fixture f;
     private final String topic;
     private final String id;
+    private final String withoutZstd; // for Fetch below v10, whose clients cannot read it
 
     Requests(Fixture fixture) throws Exception {
         f = fixture;
         topic = f.filled(20);
         id = f.id(topic);
+        withoutZstd = f.filled(20);
     }
 
     private String named(boolean byId, String field) {
@@ -26,7 +28,7 @@ final class Requests {
             case "Produce" -> "{acks:-1,timeoutMs:5000,topicData:[{%s,partitionData:[{index:0,records:'%s'}]}]}".formatted(named(v >= 13, "name"),
                 Batch.text(MemoryRecords.withRecords(v >= 7 ? Compression.zstd().build() : Compression.gzip().build(), Batch.records(3, 5_000_000))));
             case "Fetch" -> "{maxWaitMs:50,minBytes:1,maxBytes:1000000,%stopics:[{%s,partitions:[{partition:0,fetchOffset:0,partitionMaxBytes:100000}]}]}"
-                .formatted(v >= 7 ? "sessionEpoch:0," : "", named(v >= 13, "topic"));
+                .formatted(v >= 7 ? "sessionEpoch:0," : "", v >= 10 ? named(v >= 13, "topic") : "topic:'" + withoutZstd + "'");
             case "ListOffsets" -> "{topics:[{name:'%s',partitions:[{partitionIndex:0,timestamp:%d}]}]}".formatted(topic, v >= 7 ? -3 : 1_000_005);
             case "Metadata" -> v >= 12 ? "{topics:[{topicId:'%s',name:null},{name:'%s'}],includeTopicAuthorizedOperations:true}".formatted(id, f.topic())
                 : v == 0 ? "{topics:[{name:'" + topic + "'}]}" : "{topics:null}";
