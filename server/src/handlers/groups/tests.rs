@@ -102,7 +102,8 @@ async fn version_0_takes_the_session_timeout_for_the_rebalance_timeout() {
 #[tokio::test]
 async fn refusals_have_kafkas_codes() {
     let ctx = context().await.with_version(9);
-    let changes: [(fn(&mut JoinGroupRequest), i16); 3] = [
+    type Change = fn(&mut JoinGroupRequest);
+    let changes: [(Change, i16); 3] = [
         (|request| request.group_id = "".into(), 24),
         (|request| request.session_timeout_ms = 5_999, 26),
         (|request| request.protocols.clear(), 23),

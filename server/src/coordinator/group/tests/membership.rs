@@ -230,6 +230,33 @@ fn a_static_member_that_takes_over_answers_its_waiting_predecessor_as_fenced() {
 }
 
 #[test]
+fn a_static_member_that_takes_over_ends_the_wait_for_its_predecessors_share() {
+    let mut driver = Driver::without_delay();
+    let tokens = [driver.join(old_join()), driver.join(static_join("i1"))];
+    driver.advance(0);
+    let joined = tokens.map(|token| driver.joined(token));
+    assert_eq!(joined[0].leader, joined[0].member_id);
+    let waiting = driver.sync(sync_request(&joined[1], &[]));
+    driver.join(static_join("i1"));
+    assert_eq!(driver.share(waiting), Err(GroupError::FencedInstance));
+}
+
+#[test]
+fn a_rebalance_that_interrupts_the_leader_takes_the_old_shares_back() {
+    let mut driver = Driver::without_delay();
+    let token = driver.join(old_join());
+    driver.advance(0);
+    let joined = driver.joined(token);
+    driver.sync(sync_request(&joined, &[(&joined.member_id, "a")]));
+    driver.join(join_request(&joined.member_id));
+    assert_eq!(driver.state(), "CompletingRebalance");
+    driver.new_id();
+    driver.join(JoinRequest { protocols: protocols(&["range", "x"]), ..join_request(&joined.member_id) });
+    let described = driver.groups.describe(GROUP).unwrap();
+    assert_eq!((described.state, &described.members[0].assignment[..]), ("PreparingRebalance", &b""[..]));
+}
+
+#[test]
 fn a_static_member_that_restarts_while_the_leader_assigns_starts_over() {
     let mut driver = Driver::without_delay();
     let token = driver.join(static_join("i1"));
@@ -352,7 +379,7 @@ fn list_filters_by_state_and_type_without_regard_to_case() {
     };
     let (stable, simple) = (("g".to_owned(), "Stable"), ("simple".to_owned(), "Empty"));
     assert_eq!(list(&[], &[]), [stable.clone(), simple.clone()]);
-    assert_eq!(list(&[" stable"], &[]), [stable.clone()]);
+    assert_eq!(list(&[" stable"], &[]), [stable]);
     assert_eq!(list(&["EMPTY", "Dead"], &["Classic"]), [simple]);
     assert_eq!(list(&["Stable"], &["consumer"]), []);
 }
