@@ -36,7 +36,7 @@ pub fn space(path: &Path) -> std::io::Result<DiskSpace> {
         }
         stat.assume_init()
     };
-    #[expect(clippy::unnecessary_cast, reason = "the field types differ between platforms")]
+    #[allow(clippy::unnecessary_cast, reason = "the field types differ between platforms")]
     let (block, total, free) = (stat.f_frsize as u64, stat.f_blocks as u64, stat.f_bavail as u64);
     Ok(DiskSpace { total_bytes: block.saturating_mul(total), free_bytes: block.saturating_mul(free) })
 }

@@ -200,6 +200,14 @@ impl Prepared {
         }
     }
 
+    /// Bytes of the body, undecoded.
+    pub fn body_bytes(&self) -> usize {
+        match self {
+            Prepared::Request { body, .. } => body.len(),
+            Prepared::UnknownApiVersions { .. } => 0,
+        }
+    }
+
     /// Does the part whose order matters, and returns the rest.
     pub fn start(self) -> ReplyFuture {
         match self {

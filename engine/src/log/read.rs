@@ -50,7 +50,7 @@ impl PartitionLog {
                 continue;
             }
             self.check_contains(offset, high_watermark, &chunk)?;
-            return Ok(self.from_chunk(chunk, max_bytes, at_least_one, Offsets { high_watermark, ..offsets }));
+            return Ok(gather(chunk, max_bytes, at_least_one, Offsets { high_watermark, ..offsets }));
         }
     }
 
@@ -124,18 +124,6 @@ impl PartitionLog {
         Ok(())
     }
 
-    fn from_chunk(&self, chunk: Chunk, max_bytes: usize, at_least_one: bool, offsets: Offsets) -> LogRead {
-        let mut read = LogRead { chunks: Vec::with_capacity(chunk.entries.len()), bytes: 0, offsets };
-        for (_, batch) in chunk.entries {
-            if read.bytes + batch.len() > max_bytes && !(at_least_one && read.bytes == 0) {
-                break;
-            }
-            read.bytes += batch.len();
-            read.chunks.push(batch);
-        }
-        read
-    }
-
     /// A corrupt read takes the partition offline; any other failure is the read's own.
     pub(super) fn read_failed(&self, error: StoreError) -> ReadError {
         if let StoreError::Corrupt(reason) = &error {
@@ -144,4 +132,17 @@ impl PartitionLog {
         }
         ReadError::Store(error)
     }
+}
+
+/// As much of a scan as the budget allows.
+fn gather(chunk: Chunk, max_bytes: usize, at_least_one: bool, offsets: Offsets) -> LogRead {
+    let mut read = LogRead { chunks: Vec::with_capacity(chunk.entries.len()), bytes: 0, offsets };
+    for (_, batch) in chunk.entries {
+        if read.bytes + batch.len() > max_bytes && !(at_least_one && read.bytes == 0) {
+            break;
+        }
+        read.bytes += batch.len();
+        read.chunks.push(batch);
+    }
+    read
 }

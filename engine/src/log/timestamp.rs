@@ -166,8 +166,9 @@ impl PartitionLog {
         }
         let mut records = view.records(DECOMPRESSED_BYTES_MAX).map_err(|error| self.corrupt_batch(&error))?;
         while let Some(record) = records.next_record().map_err(|error| self.corrupt_batch(&error))? {
-            let offset = header.base_offset + i64::from(record.offset_delta);
-            let record_ms = header.base_timestamp + record.timestamp_delta;
+            // Stored bytes are not trusted to be in range.
+            let offset = header.base_offset.wrapping_add(record.offset_delta.into());
+            let record_ms = header.base_timestamp.wrapping_add(record.timestamp_delta);
             if record_ms >= timestamp_ms && offset >= floor {
                 return Ok(found(offset, record_ms));
             }

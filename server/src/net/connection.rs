@@ -11,9 +11,12 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::limits::{ConnectionLimits, DRAIN_TIMEOUT, IN_FLIGHT_REQUESTS_MAX, WRITE_GATHER_BYTES};
+use super::limits::{
+    ConnectionLimits, DECODED_BYTES_PER_BYTE, DRAIN_TIMEOUT, IN_FLIGHT_REQUESTS_MAX, SMALL_BODY_BYTES,
+    WRITE_GATHER_BYTES,
+};
 use super::memory::{RequestMemory, Reserved};
 use super::reader::{Frame, FrameReader, ReadError};
 use super::reply::Reply;
@@ -102,10 +105,18 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                 biased;
                 reply = next_reply(&mut self.in_flight), if busy => self.finish(reply?).await?,
                 // Also while a request is at work: this is how a peer that left is noticed.
-                frame = self.reader.next(), if may_read => match frame? {
-                    Some(frame) => self.accept(frame).await?,
-                    None => return Ok(()),
-                },
+                frame = self.reader.next(), if may_read => {
+                    let accepted = match frame {
+                        Ok(Some(frame)) => self.accept(frame).await,
+                        Ok(None) => return Ok(()),
+                        Err(error) => Err(error.into()),
+                    };
+                    if let Err(error) = accepted {
+                        // Kafka would not have read on before the requests before this one were answered.
+                        self.drain().await?;
+                        return Err(error);
+                    }
+                }
                 () = sleep_until(idle_deadline), if !busy => return Ok(()),
                 _ = stopping.changed() => {}
             }
@@ -128,12 +139,19 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                     && self.in_flight.len() < IN_FLIGHT_REQUESTS_MAX
                     && self.in_flight.iter().all(|request| request.pipelined))
         };
-        let Some(held) = self.held.take_if(may_start) else { return Ok(()) };
+        let Some(mut held) = self.held.take_if(may_start) else { return Ok(()) };
         let pipelined = held.prepared.pipelined();
         if pipelined {
             // The store's queue is bounded in bytes: wait for room before the append, holding no lock. A store that
             // takes no more writes fails the append itself, with the right answer.
             let _ = self.context.broker.engine.ready().await;
+        } else if held.prepared.body_bytes() > SMALL_BODY_BYTES {
+            // Lists of small things grow when they are decoded. The frame's own reservation is given up first: waiting
+            // for more while holding some would let two connections wait for each other.
+            drop(held.reserved);
+            let bytes = held.prepared.body_bytes().saturating_mul(DECODED_BYTES_PER_BYTE);
+            held.reserved = self.context.memory.open(bytes);
+            held.reserved.grow(bytes).await;
         }
         let reply = held.prepared.start();
         self.in_flight.push_back(InFlight { reply, pipelined, _reserved: held.reserved });
@@ -150,7 +168,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             self.in_flight.pop_front();
             reply.append(ready?);
         }
-        reply.write_to(&mut self.writer).await?;
+        reply.write_to(&mut self.writer, self.context.limits.stall()).await?;
         self.last_active = Instant::now();
         self.start_held().await
     }
@@ -159,9 +177,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     async fn drain(&mut self) -> Result<(), ConnectionError> {
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         while !self.in_flight.is_empty() {
-            let Ok(reply) = tokio::time::timeout_at(deadline, next_reply(&mut self.in_flight)).await else { break };
+            let Ok(reply) = timeout_at(deadline, next_reply(&mut self.in_flight)).await else { break };
             self.in_flight.pop_front();
-            reply?.write_to(&mut self.writer).await?;
+            let written = reply?.write_to(&mut self.writer, self.context.limits.stall());
+            let Ok(written) = timeout_at(deadline, written).await else { break };
+            written?;
         }
         Ok(())
     }

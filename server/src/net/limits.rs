@@ -14,11 +14,23 @@ pub const WRITE_SLICES_MAX: usize = 64;
 /// Bytes of finished answers gathered into one write.
 pub const WRITE_GATHER_BYTES: usize = 256 * 1024;
 
+/// Frames up to this many bytes reserve memory from a share of their own.
+pub const SMALL_FRAME_BYTES: usize = 64 * 1024;
+
+/// Frames up to this many bytes get their memory in one piece; a larger one gets it as it arrives.
+pub const WHOLE_FRAME_BYTES: usize = 1024 * 1024;
+
 /// What a peer is granted to send or take a frame, besides the time its bytes need at [`SLOWEST_BYTES_PER_SECOND`].
 pub const STALL_GRACE: Duration = Duration::from_secs(30);
 
 /// A peer slower than this, in bytes per second, is cut off: it holds memory that others need.
 pub const SLOWEST_BYTES_PER_SECOND: usize = 64 * 1024;
+
+/// Bodies up to this many bytes are decoded without reserving more than the frame itself.
+pub const SMALL_BODY_BYTES: usize = 64 * 1024;
+
+/// Memory that one byte of a hostile body can become when decoded, measured over every API; bytes.
+pub const DECODED_BYTES_PER_BYTE: usize = 105;
 
 /// How long a stopping broker waits for requests under way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,4 +51,11 @@ pub struct ConnectionLimits {
     pub max_connections_per_ip: usize,
     /// `connections.max.idle.ms`.
     pub max_idle: Duration,
+}
+
+impl ConnectionLimits {
+    /// How long a peer may take nothing of an answer.
+    pub fn stall(&self) -> Duration {
+        self.max_idle.min(STALL_GRACE)
+    }
 }

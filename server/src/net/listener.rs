@@ -137,7 +137,11 @@ pub async fn serve(
     while accepting.join_next().await.is_some() {}
 }
 
-async fn accept_loop(listener: TcpListener, context: ConnectionContext, connections: Arc<Mutex<Connections>>) {
+async fn accept_loop(
+    listener: TcpListener,
+    context: ConnectionContext,
+    connections: Arc<Mutex<Connections>>,
+) {
     let mut stopping = context.stopping.clone();
     // Bounded by `max.connections`.
     let mut open = JoinSet::new();
@@ -166,7 +170,12 @@ async fn accept_loop(listener: TcpListener, context: ConnectionContext, connecti
     while open.join_next().await.is_some() {}
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, context: ConnectionContext, admitted: Admitted) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    context: ConnectionContext,
+    admitted: Admitted,
+) {
     // A reply is one write; waiting to fill a packet would only delay it.
     let _ = stream.set_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);

@@ -3,9 +3,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use chronik_protocol::frame::{FrameError, frame_length};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
-use super::limits::{STAGING_BYTES, transfer_time};
+use super::limits::{SMALL_FRAME_BYTES, STAGING_BYTES, STALL_GRACE, WHOLE_FRAME_BYTES, transfer_time};
 use super::memory::{RequestMemory, Reserved};
 
 const PREFIX_BYTES: usize = 4;
@@ -38,10 +38,34 @@ pub(super) struct FrameReader<R> {
 }
 
 struct Partial {
-    frame: BytesMut,
+    /// An allocation of its own, in the end exactly as large as the frame: its record batches may live long in the
+    /// tail ring, and must not keep a shared buffer alive.
+    frame: Vec<u8>,
     length: usize,
     reserved: Reserved,
+    /// By when all of it must have come.
     deadline: Instant,
+    /// When something came last.
+    progress: Instant,
+}
+
+impl Partial {
+    /// Makes room for more of the frame: all of a usual one, else as much as has come already.
+    async fn make_room(&mut self) {
+        let held = self.frame.capacity();
+        if self.frame.len() < held.min(self.length) {
+            return;
+        }
+        let whole = self.length <= WHOLE_FRAME_BYTES;
+        let total = if whole { self.length } else { self.length.min((2 * held).max(SMALL_FRAME_BYTES)) };
+        self.reserved.grow(total).await;
+        self.frame.reserve_exact(total - self.frame.len());
+    }
+
+    /// When the peer is given up unless something comes.
+    fn stalled_at(&self) -> Instant {
+        self.deadline.min(self.progress + STALL_GRACE)
+    }
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -53,17 +77,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) async fn next(&mut self) -> Result<Option<Frame>, ReadError> {
         loop {
             if self.partial.is_none() && self.staging.len() >= PREFIX_BYTES {
-                self.begin().await?;
+                self.begin()?;
             }
             if let Some(partial) = self.partial.take_if(|partial| partial.frame.len() == partial.length) {
-                return Ok(Some(Frame { bytes: partial.frame.freeze(), reserved: partial.reserved }));
+                return Ok(Some(Frame { bytes: partial.frame.into(), reserved: partial.reserved }));
             }
             let read = match &mut self.partial {
                 Some(partial) => {
-                    let missing = partial.length - partial.frame.len();
-                    let mut room = (&mut partial.frame).limit(missing);
-                    let read = self.io.read_buf(&mut room);
-                    tokio::time::timeout_at(partial.deadline, read).await.map_err(|_| ReadError::Stalled)??
+                    let stalled_at = partial.stalled_at();
+                    let read = timeout_at(stalled_at, read_more(&mut self.io, &mut self.staging, partial));
+                    read.await.map_err(|_| ReadError::Stalled)??
                 }
                 None => {
                     self.staging.reserve(STAGING_BYTES);
@@ -72,31 +95,56 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             };
             if read == 0 {
                 let between = self.partial.is_none() && self.staging.is_empty();
-                return if between { Ok(None) } else { Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into()) };
+                return if between {
+                    Ok(None)
+                } else {
+                    Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
+                };
             }
         }
     }
 
-    /// Reserves memory for the frame whose length prefix has come, and moves what came with it.
-    async fn begin(&mut self) -> Result<(), ReadError> {
+    /// Starts the frame whose length prefix has come.
+    fn begin(&mut self) -> Result<(), ReadError> {
         let mut prefix = [0; PREFIX_BYTES];
         prefix.copy_from_slice(&self.staging[..PREFIX_BYTES]);
         let length = frame_length(prefix, self.max_frame_bytes)?;
-        let reserved = self.memory.reserve(length).await;
         self.staging.advance(PREFIX_BYTES);
-        // An allocation of its own, exactly as large as the frame: its record batches may live long in the tail ring,
-        // and must not keep a shared buffer alive.
-        let mut frame = BytesMut::with_capacity(length);
-        let here = length.min(self.staging.len());
-        frame.extend_from_slice(&self.staging[..here]);
-        self.staging.advance(here);
-        if self.staging.is_empty() {
-            // An idle connection holds no buffer.
-            self.staging = BytesMut::new();
-        }
-        self.partial = Some(Partial { frame, length, reserved, deadline: Instant::now() + transfer_time(length) });
+        let now = Instant::now();
+        self.partial = Some(Partial {
+            frame: Vec::new(),
+            length,
+            reserved: self.memory.open(length),
+            deadline: now + transfer_time(length),
+            progress: now,
+        });
         Ok(())
     }
+}
+
+/// Reads some of a frame, first from what came with its length, into memory that is reserved before. Cancel safe.
+async fn read_more(
+    io: &mut (impl AsyncRead + Unpin),
+    staging: &mut BytesMut,
+    partial: &mut Partial,
+) -> std::io::Result<usize> {
+    partial.make_room().await;
+    let room = partial.frame.capacity().min(partial.length) - partial.frame.len();
+    let read = if staging.is_empty() {
+        let mut room = (&mut partial.frame).limit(room);
+        io.read_buf(&mut room).await?
+    } else {
+        let here = room.min(staging.len());
+        partial.frame.extend_from_slice(&staging[..here]);
+        staging.advance(here);
+        if staging.is_empty() {
+            // An idle connection holds no buffer.
+            *staging = BytesMut::new();
+        }
+        here
+    };
+    partial.progress = Instant::now();
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -139,14 +187,39 @@ mod tests {
 
     #[tokio::test]
     async fn memory_is_reserved_before_the_frame_and_given_back_after() {
-        let memory = RequestMemory::new(1000);
+        // Small frames have an eighth of it.
+        let memory = RequestMemory::new(8000);
         let bytes = framed(&[&[1; 900], &[2; 900]]);
         let mut reader = FrameReader::new(&bytes[..], memory.clone(), 10_000);
         let first = reader.next().await.unwrap().unwrap();
         assert_eq!(memory.used_bytes(), 900);
-        assert!(tokio::time::timeout(Duration::from_millis(20), reader.next()).await.is_err(), "no room for the second");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), reader.next()).await.is_err(),
+            "no room for the second"
+        );
         drop(first);
         assert_eq!(reader.next().await.unwrap().unwrap().bytes.len(), 900);
+    }
+
+    #[tokio::test]
+    async fn a_large_frame_reserves_no_more_than_twice_what_has_come() {
+        let memory = RequestMemory::new(1 << 30);
+        let (mut near, far) = tokio::io::duplex(64 << 10);
+        let mut reader = FrameReader::new(far, memory.clone(), 100 << 20);
+        near.write_all(&(50i32 << 20).to_be_bytes()).await.unwrap();
+        let mut sent = 0;
+        for _ in 0..100 {
+            near.write_all(&[3; 50_000]).await.unwrap();
+            sent += 50_000;
+            assert!(tokio::time::timeout(Duration::from_millis(1), reader.next()).await.is_err());
+            assert!(memory.used_bytes() <= 2 * sent + SMALL_FRAME_BYTES, "{} of {sent}", memory.used_bytes());
+        }
+        let rest =
+            tokio::spawn(async move { near.write_all(&vec![3; (50 << 20) - sent]).await.map(|()| near) });
+        let frame = reader.next().await.unwrap().unwrap();
+        assert_eq!((frame.bytes.len(), memory.used_bytes()), (50 << 20, 50 << 20));
+        assert!(frame.bytes.iter().all(|byte| *byte == 3));
+        rest.await.unwrap().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,12 @@
 //! What goes back: a frame in one or many pieces, written without gluing them together.
 
 use std::io::IoSlice;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
 use super::limits::{WRITE_SLICES_MAX, transfer_time};
 
@@ -11,17 +14,26 @@ use super::limits::{WRITE_SLICES_MAX, transfer_time};
 #[derive(Debug, Default)]
 pub struct Reply {
     chunks: Vec<Bytes>,
+    /// Memory that is given back once the reply is written.
+    held: Vec<OwnedSemaphorePermit>,
 }
 
 impl Reply {
     /// A whole frame, length prefix included.
     pub fn frame(frame: Bytes) -> Self {
-        Self { chunks: vec![frame] }
+        Self { chunks: vec![frame], held: Vec::new() }
     }
 
     /// A frame in pieces; the first begins with the length prefix that covers all of them.
     pub fn chunks(chunks: Vec<Bytes>) -> Self {
-        Self { chunks }
+        Self { chunks, held: Vec::new() }
+    }
+
+    /// The same, with a reservation that ends when it is written or given up.
+    #[must_use]
+    pub fn holding(mut self, permit: OwnedSemaphorePermit) -> Self {
+        self.held.push(permit);
+        self
     }
 
     /// No answer at all: Produce with `acks=0`.
@@ -37,23 +49,31 @@ impl Reply {
     /// Puts the pieces of `other` behind ours.
     pub(super) fn append(&mut self, other: Reply) {
         self.chunks.extend(other.chunks);
+        self.held.extend(other.held);
     }
 
     /// Writes all of it.
     ///
     /// # Errors
-    /// The socket's, and `TimedOut` when the peer takes the bytes too slowly.
-    pub(super) async fn write_to(self, io: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    /// The socket's, and `TimedOut` when the peer takes nothing for `stall`, or takes the bytes too slowly.
+    pub(super) async fn write_to(
+        self,
+        io: &mut (impl AsyncWrite + Unpin),
+        stall: Duration,
+    ) -> std::io::Result<()> {
         let bytes = self.bytes();
         if bytes == 0 {
             return Ok(());
         }
-        let written = tokio::time::timeout(transfer_time(bytes), write_chunks(io, self.chunks)).await;
-        written.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))?
+        timeout(transfer_time(bytes), write_chunks(io, self.chunks, stall)).await?
     }
 }
 
-async fn write_chunks(io: &mut (impl AsyncWrite + Unpin), mut chunks: Vec<Bytes>) -> std::io::Result<()> {
+async fn write_chunks(
+    io: &mut (impl AsyncWrite + Unpin),
+    mut chunks: Vec<Bytes>,
+    stall: Duration,
+) -> std::io::Result<()> {
     let mut first = 0;
     while first < chunks.len() {
         if chunks[first].is_empty() {
@@ -62,7 +82,7 @@ async fn write_chunks(io: &mut (impl AsyncWrite + Unpin), mut chunks: Vec<Bytes>
         }
         let last = chunks.len().min(first + WRITE_SLICES_MAX);
         let slices: Vec<IoSlice<'_>> = chunks[first..last].iter().map(|chunk| IoSlice::new(chunk)).collect();
-        let mut written = io.write_vectored(&slices).await?;
+        let mut written = timeout(stall, io.write_vectored(&slices)).await??;
         if written == 0 {
             return Err(std::io::ErrorKind::WriteZero.into());
         }
@@ -72,6 +92,8 @@ async fn write_chunks(io: &mut (impl AsyncWrite + Unpin), mut chunks: Vec<Bytes>
             chunk.advance(taken);
             written -= taken;
             if chunk.is_empty() {
+                // Gone from memory as soon as the socket has it.
+                *chunk = Bytes::new();
                 first += 1;
             }
         }
@@ -83,13 +105,18 @@ async fn write_chunks(io: &mut (impl AsyncWrite + Unpin), mut chunks: Vec<Bytes>
 mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
+    use tokio::time::Instant;
+
+    use crate::net::limits::STALL_GRACE;
 
     #[tokio::test]
     async fn pieces_arrive_in_order_through_a_narrow_pipe() {
         let (mut near, mut far) = tokio::io::duplex(7);
-        let chunks: Vec<Bytes> = (0..200u8).map(|byte| Bytes::from(vec![byte; usize::from(byte) % 5])).collect();
+        let chunks: Vec<Bytes> =
+            (0..200u8).map(|byte| Bytes::from(vec![byte; usize::from(byte) % 5])).collect();
         let expected = chunks.concat();
-        let writer = tokio::spawn(async move { Reply::chunks(chunks).write_to(&mut near).await });
+        let writer =
+            tokio::spawn(async move { Reply::chunks(chunks).write_to(&mut near, STALL_GRACE).await });
         let mut read = Vec::new();
         far.read_to_end(&mut read).await.unwrap();
         writer.await.unwrap().unwrap();
@@ -99,7 +126,24 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_takes_nothing_is_cut_off() {
         let (mut near, _far) = tokio::io::duplex(7);
-        let error = Reply::frame(Bytes::from(vec![0; 100])).write_to(&mut near).await.unwrap_err();
+        let started = Instant::now();
+        let reply = Reply::frame(Bytes::from(vec![0; 100 << 20]));
+        let error = reply.write_to(&mut near, Duration::from_secs(3)).await.unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        assert!(started.elapsed() < Duration::from_secs(4), "large answers wait no longer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_a_byte_now_and_then_is_cut_off_too() {
+        let (mut near, mut far) = tokio::io::duplex(1);
+        let dripping = tokio::spawn(async move {
+            while far.read_u8().await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        });
+        let reply = Reply::frame(Bytes::from(vec![0; 1000]));
+        let error = reply.write_to(&mut near, Duration::from_secs(3)).await.unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+        dripping.abort();
     }
 }
