@@ -16,6 +16,7 @@ if [ ! -e "$CLASSES/.complete" ]; then
     touch "$BUILD/.complete"
     mkdir -p "$CACHE/oracle-classes"
     rm -rf "$CLASSES"; mv "$BUILD" "$CLASSES"
+    find "$CACHE/oracle-classes" -mindepth 1 -maxdepth 1 -mtime +7 -exec rm -rf {} +
 fi
 MAIN=$1; shift
 exec java -Xmx512M -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Djava.awt.headless=true \
