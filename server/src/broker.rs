@@ -6,7 +6,7 @@ use chronik_engine::Engine;
 
 use crate::config::BrokerConfig;
 use crate::coordinator::GroupCoordinator;
-use crate::handlers::fetch::FetchSessions;
+use crate::handlers::fetch::{FetchSessions, ScanMemory};
 use crate::metrics::BrokerMetrics;
 use crate::runtime::Clock;
 
@@ -20,6 +20,8 @@ pub struct Broker {
     pub groups: GroupCoordinator,
     /// Incremental fetch sessions (KIP-227).
     pub fetch_sessions: FetchSessions,
+    /// What fetches hold of the store's data.
+    pub scan_memory: ScanMemory,
     /// Figures of the hot path, resolved once.
     pub metrics: BrokerMetrics,
     /// The time.

@@ -14,3 +14,6 @@ pub const FETCH_SESSION_PARTITIONS_MAX: usize = 500_000;
 
 /// Reads from the store that one fetch has under way at a time.
 pub const FETCH_SCANS_MAX: usize = 8;
+
+/// Bytes that all fetches together hold of what they read from the store, until their answers are sent.
+pub const FETCH_SCANNED_BYTES_MAX: usize = 256 << 20;

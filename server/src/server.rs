@@ -16,9 +16,9 @@ use crate::broker::{Broker, ListenerInfo};
 use crate::config::BrokerConfig;
 use crate::coordinator::GroupCoordinator;
 use crate::disk;
-use crate::handlers::fetch::FetchSessions;
+use crate::handlers::fetch::{FetchSessions, ScanMemory};
 use crate::http::{self, HttpState};
-use crate::limits::CLOSE_TIMEOUT_SECONDS;
+use crate::limits::{CLOSE_TIMEOUT_SECONDS, FETCH_SCANNED_BYTES_MAX};
 use crate::metrics::BrokerMetrics;
 use crate::net::{self, BoundListener, ConnectionLimits, NamedListener, RequestMemory};
 use crate::runtime::{Clock, Readiness};
@@ -103,6 +103,7 @@ pub async fn run_on(
         .map_err(|error| StartError::DataDir(error.to_string()))?;
     let broker = Arc::new(Broker {
         fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
+        scan_memory: ScanMemory::new(FETCH_SCANNED_BYTES_MAX),
         metrics: BrokerMetrics::new(),
         engine: engine.clone(),
         groups,

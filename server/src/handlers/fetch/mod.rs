@@ -18,13 +18,15 @@ use bytes::Bytes;
 use chronik_engine::log::PartitionLog;
 use chronik_engine::topic::TopicMap;
 use chronik_protocol::codec::{self, messages};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::lookup::{NO_EPOCH, check_leader_epoch};
 use crate::dispatch::{ReplyFuture, RequestContext, RequestError};
 use crate::error_code::ErrorCode;
 use crate::internal_topics;
 use crate::net::Reply;
-use read::{Limits, Place, Target};
+pub use read::ScanMemory;
+use read::{Fetched, Limits, Place, Target};
 use response::{Endpoint, FetchAnswer, PartitionAnswer, TELLS_LEADER};
 pub use session::FetchSessions;
 use session::{TopicRef, Wanted};
@@ -44,7 +46,7 @@ async fn handle(ctx: RequestContext, body: Bytes) -> Result<Reply, RequestError>
     let version = ctx.api_version;
     let request =
         codec::decode_body::<messages::FetchRequest>(body, version).map_err(RequestError::Decode)?;
-    let answer = fetch(&ctx, &request).await;
+    let (answer, held) = fetch(&ctx, &request).await;
     let metrics = &ctx.broker.metrics;
     metrics.error(answer.error);
     for partition in &answer.partitions {
@@ -52,16 +54,24 @@ async fn handle(ctx: RequestContext, body: Bytes) -> Result<Reply, RequestError>
         metrics.bytes_fetched.increment(partition.records_bytes as u64);
     }
     metrics.fetch_latency.record(ctx.received.elapsed().as_secs_f64());
-    Ok(Reply::chunks(answer.encode(ctx.correlation_id, version)))
+    let reply = Reply::chunks(answer.encode(ctx.correlation_id, version));
+    Ok(match held {
+        Some(held) => reply.holding(held),
+        None => reply,
+    })
 }
 
-async fn fetch(ctx: &RequestContext, request: &messages::FetchRequest) -> FetchAnswer {
+/// The answer, and the memory that it holds until it is sent.
+async fn fetch(
+    ctx: &RequestContext,
+    request: &messages::FetchRequest,
+) -> (FetchAnswer, Option<OwnedSemaphorePermit>) {
     let broker = &ctx.broker;
     let topics = broker.engine.topics();
     let begun = broker.fetch_sessions.begin(request, ctx.api_version, &topics, broker.clock.mono_ms());
     let (context, mut wanted) = match begun {
         Ok(begun) => begun,
-        Err(error) => return FetchAnswer::refused(error),
+        Err(error) => return (FetchAnswer::refused(error), None),
     };
     let targets: Vec<Target> = wanted.iter_mut().map(|wanted| target(&topics, wanted)).collect();
     drop(topics);
@@ -71,7 +81,7 @@ async fn fetch(ctx: &RequestContext, request: &messages::FetchRequest) -> FetchA
         request.max_wait_ms,
     );
     let committed_only = request.isolation_level == READ_COMMITTED;
-    let outcomes = read::until_enough(&targets, limits).await;
+    let Fetched { outcomes, held } = read::until_enough(&targets, limits, &broker.scan_memory).await;
     let answers = wanted.iter().zip(outcomes).map(|(wanted, outcome)| {
         let mut answer = outcome.into_answer(wanted, committed_only);
         if ctx.api_version < FIRST_ZSTD_VERSION && read::has_zstd(&answer.records) {
@@ -88,7 +98,7 @@ async fn fetch(ctx: &RequestContext, request: &messages::FetchRequest) -> FetchA
     if ctx.api_version >= TELLS_LEADER {
         tell_leader(ctx, &mut answer);
     }
-    answer
+    (answer, held)
 }
 
 /// Finds what is wanted, and refuses what is not there or not as the client believes.

@@ -33,6 +33,11 @@ impl Budget {
         Self { remaining: max_bytes, taken: 0 }
     }
 
+    /// Bytes left.
+    pub(super) fn remaining(&self) -> usize {
+        self.remaining
+    }
+
     /// What the next partition may take.
     pub(super) fn grant(&self, partition_max_bytes: usize) -> Grant {
         Grant { max_bytes: partition_max_bytes.min(self.remaining), at_least_one: self.taken == 0 }

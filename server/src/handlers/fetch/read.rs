@@ -11,6 +11,7 @@ use chronik_engine::error::ReadError;
 use chronik_engine::log::{LogRead, PartitionLog, Waiter};
 use chronik_protocol::batch::Compression;
 use futures_util::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::plan::{Budget, Grant};
@@ -125,18 +126,51 @@ impl Outcome {
     }
 }
 
+/// The bytes that fetches hold of what they read from the store, over all connections, until the clients have taken
+/// their answers: readers that stall must not fill the memory. What comes from the tail ring is shared, and bounded
+/// there.
+#[derive(Clone, Debug)]
+pub struct ScanMemory {
+    permits: Arc<Semaphore>,
+    limit_bytes: usize,
+}
+
+impl ScanMemory {
+    /// A bound in bytes.
+    pub fn new(limit_bytes: usize) -> Self {
+        let limit_bytes = limit_bytes.min(u32::MAX as usize);
+        Self { permits: Arc::new(Semaphore::new(limit_bytes)), limit_bytes }
+    }
+
+    /// Waits for `bytes`, or for all there are. A fetch asks once for all it may need: were it to hold some and wait
+    /// for more, two could wait for each other.
+    async fn reserve(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let bytes = u32::try_from(bytes.min(self.limit_bytes)).unwrap_or(u32::MAX);
+        let permit = self.permits.clone().acquire_many_owned(bytes).await;
+        permit.expect("the semaphore is never closed")
+    }
+}
+
+/// What came of a request's partitions, in its order.
+pub(super) struct Fetched {
+    pub(super) outcomes: Vec<Outcome>,
+    /// Holds the memory of what came from the store.
+    pub(super) held: Option<OwnedSemaphorePermit>,
+}
+
 /// Reads, and again whenever that may be worth it, until there is enough, something is wrong, or time is up. Answers
 /// in the order of `targets`.
-pub(super) async fn until_enough(targets: &[Target], limits: Limits) -> Vec<Outcome> {
+pub(super) async fn until_enough(targets: &[Target], limits: Limits, memory: &ScanMemory) -> Fetched {
     let deadline = Instant::now() + limits.max_wait;
     loop {
-        let outcomes = read_all(targets, limits.max_bytes).await;
+        let fetched = read_all(targets, limits.max_bytes, memory).await;
+        let outcomes = &fetched.outcomes;
         if targets.is_empty()
-            || has_enough(targets, &outcomes, limits)
+            || has_enough(targets, outcomes, limits)
             || outcomes.iter().any(Outcome::is_urgent)
             || Instant::now() >= deadline
         {
-            return outcomes;
+            return fetched;
         }
         let seen = outcomes.iter().map(|outcome| match outcome {
             Outcome::Read(read) => read.offsets.high_watermark,
@@ -144,7 +178,7 @@ pub(super) async fn until_enough(targets: &[Target], limits: Limits) -> Vec<Outc
         });
         let seen = seen.collect();
         // They will be read again, with what comes behind them.
-        drop(outcomes);
+        drop(fetched);
         wait_until_promising(targets, seen, limits, deadline).await;
     }
 }
@@ -168,36 +202,77 @@ fn has_enough(targets: &[Target], outcomes: &[Outcome], limits: Limits) -> bool 
 }
 
 /// One pass over all partitions, in order.
-async fn read_all(targets: &[Target], max_bytes: usize) -> Vec<Outcome> {
-    let mut budget = Budget::new(max_bytes);
-    let mut outcomes = Vec::with_capacity(targets.len());
-    let mut scans: Vec<(usize, Grant)> = Vec::new();
+async fn read_all(targets: &[Target], max_bytes: usize, memory: &ScanMemory) -> Fetched {
+    let mut pass = Pass {
+        targets,
+        budget: Budget::new(max_bytes),
+        outcomes: Vec::with_capacity(targets.len()),
+        scans: Vec::new(),
+        scanned_bytes: 0,
+    };
+    let mut held = None;
     for (index, target) in targets.iter().enumerate() {
-        let mut grant = budget.grant(target.max_bytes());
-        if grant.max_bytes < target.max_bytes() && !scans.is_empty() {
+        let mut grant = pass.budget.grant(target.max_bytes());
+        if grant.max_bytes < target.max_bytes() && !pass.scans.is_empty() {
             // What is set aside may come back.
-            run_scans(targets, &mut scans, &mut outcomes, &mut budget).await;
-            grant = budget.grant(target.max_bytes());
+            pass.run_scans().await;
+            grant = pass.budget.grant(target.max_bytes());
         }
-        let outcome = match read_memory(target, grant) {
-            Some(outcome) => outcome,
-            // The first with data decides what the others may take; until it is known they wait.
-            None if grant.at_least_one => scan(target, grant).await,
-            None => {
-                budget.set_aside(grant);
-                scans.push((index, grant));
-                // Stands in until the scan is done, which is before this function returns.
-                Outcome::Empty
-            }
-        };
-        budget.spend(outcome.bytes());
-        outcomes.push(outcome);
-        if scans.len() == FETCH_SCANS_MAX {
-            run_scans(targets, &mut scans, &mut outcomes, &mut budget).await;
+        if let Some(outcome) = read_memory(target, grant) {
+            pass.budget.spend(outcome.bytes());
+            pass.outcomes.push(outcome);
+            continue;
+        }
+        if held.is_none() {
+            let rest = targets[index..].iter().map(Target::max_bytes).sum::<usize>();
+            held = Some(memory.reserve(rest.min(pass.budget.remaining())).await);
+        }
+        pass.put_off(index, grant);
+        // The first with data decides what the others may take; until it is known they wait.
+        if grant.at_least_one || pass.scans.len() == FETCH_SCANS_MAX {
+            pass.run_scans().await;
         }
     }
-    run_scans(targets, &mut scans, &mut outcomes, &mut budget).await;
-    outcomes
+    pass.run_scans().await;
+    if let Some(held) = &mut held {
+        let surplus = held.num_permits().saturating_sub(pass.scanned_bytes);
+        drop(held.split(surplus));
+    }
+    Fetched { outcomes: pass.outcomes, held }
+}
+
+/// The state of [`read_all`].
+struct Pass<'a> {
+    targets: &'a [Target],
+    budget: Budget,
+    outcomes: Vec<Outcome>,
+    /// Scans that wait to be run together, by target.
+    scans: Vec<(usize, Grant)>,
+    scanned_bytes: usize,
+}
+
+impl Pass<'_> {
+    fn put_off(&mut self, index: usize, grant: Grant) {
+        self.budget.set_aside(grant);
+        self.scans.push((index, grant));
+        // Stands in until the scan has run, which is before the pass ends.
+        self.outcomes.push(Outcome::Empty);
+    }
+
+    /// Runs the scans that were put off, together; each stays within what was set aside for it.
+    async fn run_scans(&mut self) {
+        let targets = self.targets;
+        let read = match self.scans[..] {
+            [] => return,
+            [(index, grant)] => vec![scan(&targets[index], grant).await],
+            _ => join_all(self.scans.iter().map(|(index, grant)| scan(&targets[*index], *grant))).await,
+        };
+        for ((index, grant), outcome) in self.scans.drain(..).zip(read) {
+            self.budget.settle(grant, outcome.bytes());
+            self.scanned_bytes += outcome.bytes();
+            self.outcomes[index] = outcome;
+        }
+    }
 }
 
 /// Answers without the store, if that is possible.
@@ -219,25 +294,6 @@ fn read_memory(target: &Target, grant: Grant) -> Option<Outcome> {
         }
         Ok(None) => None,
         Err(error) => Some(failed(&error)),
-    }
-}
-
-/// Runs the scans that were put off, together; each stays within what was set aside for it.
-async fn run_scans(
-    targets: &[Target],
-    scans: &mut Vec<(usize, Grant)>,
-    outcomes: &mut [Outcome],
-    budget: &mut Budget,
-) {
-    let reads = scans.iter().map(|(index, grant)| scan(&targets[*index], *grant));
-    let read = match scans.len() {
-        0 => return,
-        1 => vec![scan(&targets[scans[0].0], scans[0].1).await],
-        _ => join_all(reads).await,
-    };
-    for ((index, grant), outcome) in scans.drain(..).zip(read) {
-        budget.settle(grant, outcome.bytes());
-        outcomes[index] = outcome;
     }
 }
 

@@ -1,4 +1,5 @@
-//! The Fetch response by hand: head bytes of our own around the log's [`Bytes`], which are never copied.
+//! The Fetch response by hand: head bytes of our own around the log's [`Bytes`], which are not copied unless they are
+//! so small that handing them over would cost more.
 //!
 //! The answer of every version is the one that the generated encoder would write; a property test compares them. What
 //! is never said here: a snapshot id (KRaft's own log) and a preferred read replica (there is one replica).
@@ -35,6 +36,10 @@ pub(super) const TELLS_LEADER: i16 = 16;
 /// Bytes of a partition without its records, at most; for the head's first allocation.
 const PARTITION_HEAD_BYTES: usize = 80;
 const RESPONSE_HEAD_BYTES: usize = 64;
+
+/// Pieces of records below this many bytes are copied: a slice of a vectored write costs about as much, and a write
+/// takes a limited number of them.
+const COPIED_BYTES_MAX: usize = 1024;
 
 /// One partition's answer.
 #[derive(Clone, Debug)]
@@ -117,9 +122,8 @@ struct Writer {
     version: i16,
     head: BytesMut,
     /// Positions in `head`, each with the records that go there.
-    inserts: Vec<(usize, Vec<Bytes>)>,
-    records_bytes: usize,
-    chunks: usize,
+    inserts: Vec<(usize, Bytes)>,
+    inserted_bytes: usize,
 }
 
 impl Writer {
@@ -128,8 +132,7 @@ impl Writer {
             version,
             head: BytesMut::with_capacity(RESPONSE_HEAD_BYTES + partitions * PARTITION_HEAD_BYTES),
             inserts: Vec::new(),
-            records_bytes: 0,
-            chunks: 1,
+            inserted_bytes: 0,
         }
     }
 
@@ -195,10 +198,13 @@ impl Writer {
     fn records(&mut self, records: Vec<Bytes>, bytes: usize) {
         debug_assert_eq!(records.iter().map(Bytes::len).sum::<usize>(), bytes);
         self.array_len(bytes);
-        if bytes > 0 {
-            self.chunks += records.len() + 1;
-            self.records_bytes += bytes;
-            self.inserts.push((self.head.len(), records));
+        for piece in records {
+            if piece.len() < COPIED_BYTES_MAX {
+                self.head.put_slice(&piece);
+            } else {
+                self.inserted_bytes += piece.len();
+                self.inserts.push((self.head.len(), piece));
+            }
         }
     }
 
@@ -270,15 +276,17 @@ impl Writer {
     }
 
     fn finish(mut self) -> Vec<Bytes> {
-        let length = self.head.len() - size_of::<i32>() + self.records_bytes;
+        let length = self.head.len() - size_of::<i32>() + self.inserted_bytes;
         let length = i32::try_from(length).expect("the byte budget is far below 2 GB");
         self.head[..size_of::<i32>()].copy_from_slice(&length.to_be_bytes());
         let head = self.head.freeze();
-        let mut chunks = Vec::with_capacity(self.chunks);
+        let mut chunks = Vec::with_capacity(2 * self.inserts.len() + 1);
         let mut from = 0;
-        for (at, records) in self.inserts {
-            chunks.push(head.slice(from..at));
-            chunks.extend(records);
+        for (at, piece) in self.inserts {
+            if from < at {
+                chunks.push(head.slice(from..at));
+            }
+            chunks.push(piece);
             from = at;
         }
         if from < head.len() {

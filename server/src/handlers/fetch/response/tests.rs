@@ -61,6 +61,12 @@ fn generated_partition(partition: &PartitionAnswer) -> PartitionData {
     data
 }
 
+/// Some are copied, some are not.
+fn any_piece() -> impl Strategy<Value = Vec<u8>> {
+    let size = prop_oneof![0..200usize, COPIED_BYTES_MAX - 1..COPIED_BYTES_MAX + 2];
+    (size, any::<u8>()).prop_map(|(size, byte)| vec![byte; size])
+}
+
 prop_compose! {
     fn any_partition(topic: TopicRef, version: i16)(
         partition in any::<i32>(),
@@ -69,7 +75,7 @@ prop_compose! {
         diverging in proptest::option::of((0..i32::MAX, 0..i64::MAX)),
         current_leader in proptest::option::of((0..i32::MAX, 0..i32::MAX)),
         aborted_known in any::<bool>(),
-        records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..4),
+        records in prop::collection::vec(any_piece(), 0..4),
     ) -> PartitionAnswer {
         let records: Vec<Bytes> = records.into_iter().map(Bytes::from).collect();
         PartitionAnswer {
@@ -121,19 +127,28 @@ proptest! {
     }
 }
 
-#[test]
-fn records_are_handed_over_without_a_copy() {
-    let records = Bytes::from(vec![7; 1000]);
+fn chunks_of(records: Vec<Bytes>) -> Vec<Bytes> {
     let mut partition = PartitionAnswer::refused(TopicRef::Name("t".into()), 0, ErrorCode::None);
-    partition.records = vec![records.clone()];
-    partition.records_bytes = records.len();
+    partition.records_bytes = records.iter().map(Bytes::len).sum();
+    partition.records = records;
     let answer = FetchAnswer {
         error: ErrorCode::None,
         session_id: 0,
         partitions: vec![partition],
         endpoints: Vec::new(),
     };
-    let chunks = answer.encode(1, 12);
-    assert!(chunks.iter().any(|chunk| chunk.as_ptr() == records.as_ptr()));
-    assert_eq!(chunks.len(), 3);
+    answer.encode(1, 12)
+}
+
+#[test]
+fn records_are_handed_over_without_a_copy() {
+    let (prefix, body) = (Bytes::from(vec![1; 16]), Bytes::from(vec![7; 10_000]));
+    let chunks = chunks_of(vec![prefix.clone(), body.clone(), prefix, body.clone()]);
+    assert_eq!(chunks.iter().filter(|chunk| chunk.as_ptr() == body.as_ptr()).count(), 2);
+    assert_eq!(chunks.len(), 5, "head and prefix, body, prefix, body, tail");
+}
+
+#[test]
+fn small_pieces_become_one() {
+    assert_eq!(chunks_of(vec![Bytes::from(vec![7; 100]); 1000]).len(), 1);
 }
