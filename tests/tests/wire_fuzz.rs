@@ -92,8 +92,11 @@ static FULL: &[(i16, Samples)] = &[
     }),
     (19, |version| {
         let topic =
-            message!(CreatableTopic { name: "bad name".into(), num_partitions: 1, replication_factor: 1 });
-        encoded(&[message!(messages::CreateTopicsRequest { topics: vec![topic] })], version)
+            message!(CreatableTopic { name: "bad name".into(), num_partitions: 0, replication_factor: 1 });
+        encoded(
+            &[message!(messages::CreateTopicsRequest { topics: vec![topic], validate_only: true })],
+            version,
+        )
     }),
     (21, |version| {
         let partition = message!(DeleteRecordsPartition { partition_index: 7, offset: 1 });

@@ -176,16 +176,14 @@ fn replies_come_in_the_order_of_requests_whatever_they_wait_for() {
     let broker = Broker::start();
     let mut client = Client::connect(broker.kafka_addr());
     client.create_topic("t", 1);
-    let mut slow_fetch = fetch_request("t", 0, 1 << 40);
-    slow_fetch.max_wait_ms = 30;
+    let beyond_the_end = fetch_request("t", 0, 1 << 40);
     let partition =
         message!(ListOffsetsPartition { partition_index: 0, timestamp: -1, current_leader_epoch: -1 });
     let topic = message!(ListOffsetsTopic { name: "t".into(), partitions: vec![partition] });
     let offsets = message!(messages::ListOffsetsRequest { replica_id: -1, topics: vec![topic] });
     let mut expected = Vec::new();
     for round in 0i64..20 {
-        let at_end = fetch_request("t", 0, 2 * round + 1);
-        let mut waits = at_end;
+        let mut waits = fetch_request("t", 0, 2 * round + 1);
         (waits.max_wait_ms, waits.min_bytes) = (20, 1 << 20);
         expected.extend([
             client.send(&produce_request("t", 0, -1, batch(&[b"a"])), 8),
@@ -193,7 +191,7 @@ fn replies_come_in_the_order_of_requests_whatever_they_wait_for() {
             client.send(&messages::ApiVersionsRequest::default(), 0),
             client.send(&produce_request("t", 0, 1, batch(&[b"b"])), 7),
             client.send(&offsets, 1),
-            client.send(&slow_fetch, 11),
+            client.send(&beyond_the_end, 11),
             client.send(&message!(messages::MetadataRequest { topics: None }), 5),
         ]);
     }
@@ -207,6 +205,19 @@ fn replies_come_in_the_order_of_requests_whatever_they_wait_for() {
     assert_eq!(answered, expected);
     let (error, high_watermark, _) = client.fetch("t", 0);
     assert_eq!((error, high_watermark), (0, 40));
+}
+
+#[test]
+fn what_was_asked_before_a_bad_frame_is_answered_before_the_connection_closes() {
+    let broker = Broker::start();
+    let mut client = Client::connect(broker.kafka_addr());
+    client.create_topic("t", 1);
+    let mut poll = fetch_request("t", 0, 0);
+    (poll.max_wait_ms, poll.min_bytes) = (300, 1);
+    let asked = client.send(&poll, 11);
+    assert!(client.send_frame(&frame(1000, 0, b"nonsense")));
+    assert_eq!(client.receive::<messages::FetchRequest>(11).0, asked);
+    assert!(client.is_closed_within(SOON));
 }
 
 #[test]
@@ -238,7 +249,7 @@ fn announced_frames_take_no_memory_and_keep_nobody_waiting() {
     std::thread::sleep(Duration::from_millis(300));
     let started = Instant::now();
     for _ in 0..20 {
-        bystander.produce("t", &[&[7; 20_000]]);
+        bystander.produce("t", &[&[7; 200_000]]);
         assert_eq!(bystander.fetch("t", 0).0, 0);
     }
     assert!(started.elapsed() < SOON, "others wait {:?} behind frames that never come", started.elapsed());
