@@ -9,11 +9,11 @@ use chronik_tests::wire::{Client, batch, produce_request};
 /// Name and kind of each row of the table.
 fn documented() -> BTreeMap<String, String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = std::fs::read_to_string(path).expect("docs/metrics.md and /metrics keep their layout");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.map(|row| {
-        let (name, rest) = row.split_once("` | ").unwrap();
-        (name.to_owned(), rest.split(' ').next().unwrap().to_owned())
+        let (name, rest) = row.split_once("` | ").expect("docs/metrics.md and /metrics keep their layout");
+        (name.to_owned(), rest.split(' ').next().expect("docs/metrics.md and /metrics keep their layout").to_owned())
     })
     .collect()
 }
@@ -23,7 +23,7 @@ fn served(text: &str) -> BTreeMap<String, String> {
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     types
         .map(|line| {
-            let (name, kind) = line.split_once(' ').unwrap();
+            let (name, kind) = line.split_once(' ').expect("docs/metrics.md and /metrics keep their layout");
             (name.to_owned(), kind.to_owned())
         })
         .collect()
