@@ -24,12 +24,14 @@ stop() {
 }
 trap stop EXIT
 
-read -r KAFKA HTTP < <(python3 -c '
+# Two ports at once, so that they differ; the subshell's end, which the assignment awaits, frees them.
+PORTS=$(python3 -c '
 import socket
 sockets = [socket.socket() for _ in range(2)]
 for s in sockets:
     s.bind(("127.0.0.1", 0))
 print(*(s.getsockname()[1] for s in sockets))')
+read -r KAFKA HTTP <<< "$PORTS"
 CHRONIK_GROUP_INITIAL_REBALANCE_DELAY_MS=0 "$BINARY" start --data-dir "$DIR/data" \
     --kafka-addr "127.0.0.1:$KAFKA" --http-addr "127.0.0.1:$HTTP" > "$DIR/broker.log" 2>&1 &
 PID=$!
@@ -49,6 +51,6 @@ status=0
 "${@//@/127.0.0.1:$KAFKA}" || status=$?
 if [ $status -ne 0 ]; then
     echo "the broker's last lines:" >&2
-    tail -n 40 "$DIR/broker.log" >&2
+    grep -v ' INFO ' "$DIR/broker.log" | tail -n 40 >&2 || true
 fi
 exit $status
