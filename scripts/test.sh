@@ -45,6 +45,7 @@ if [ "$form" != short ]; then
   # The long form starts a real Kafka beside us instead of using its recorded answers.
   recorded=()
 fi
+scripts/setup.sh clients # quick when all is there; a missing runtime is a visible skip
 broker=(tests/clients/with-broker.sh "$target/release/chronik-server")
 suite clients 300 "${broker[@]}" tests/clients/run.sh --bootstrap @ ${long[@]+"${long[@]}"}
 if scripts/setup.sh has java; then
