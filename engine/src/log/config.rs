@@ -33,8 +33,6 @@ pub struct LogConfig {
     pub timestamp_after_max_ms: i64,
     /// `compression.type` and its level.
     pub compression: TargetCompression,
-    /// `min.insync.replicas`.
-    pub min_insync_replicas: i32,
 }
 
 impl Default for LogConfig {
@@ -54,7 +52,6 @@ impl Default for LogConfig {
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             compression: TargetCompression::Producer,
-            min_insync_replicas: 1,
         }
     }
 }

@@ -131,8 +131,6 @@ static SETTINGS: &[Setting] = &[
         "How far a record's timestamp may lie after the broker's clock (CreateTime alone)."),
     row("message.max.bytes", Int, Some("1048588"), AtLeast(0), High, Bind::TopicDefault("max.message.bytes"),
         "Largest record batch that is accepted."),
-    row("min.insync.replicas", Int, Some("1"), AtLeast(1), High, Bind::TopicDefault("min.insync.replicas"),
-        "Replicas that acks=all asks for. One node has one: above 1, acks=all is refused with NOT_ENOUGH_REPLICAS."),
     row("compression.type", Text, Some("producer"), OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), High, Bind::TopicDefault("compression.type"),
         "Codec that batches are stored with; `producer` keeps them as sent."),
     row("compression.gzip.level", Int, Some("-1"), Level(1, 9), Medium, Bind::TopicDefault("compression.gzip.level"),

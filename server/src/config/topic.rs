@@ -46,7 +46,6 @@ pub fn log_config(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -
         timestamp_before_max_ms: layers.long("message.timestamp.before.max.ms"),
         timestamp_after_max_ms: layers.long("message.timestamp.after.max.ms"),
         compression: compression(&layers),
-        min_insync_replicas: layers.int("min.insync.replicas"),
     }
 }
 
