@@ -34,7 +34,7 @@ fn frame(api_key: i16, version: i16, body: &[u8]) -> Vec<u8> {
 fn must_close(broker: &Broker, bytes: &[u8], what: &str) {
     let mut client = Client::connect(broker.kafka_addr());
     client.send_bytes(bytes);
-    client.stream().set_read_timeout(Some(SOON)).unwrap();
+    client.stream().set_read_timeout(Some(SOON)).expect("not zero");
     let answer = client.read_frame().map_err(|error| error.kind());
     let timed_out = [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::TimedOut];
     match answer {
