@@ -10,6 +10,8 @@ use bytes::Bytes;
 use chronik_protocol::codec::{self, CodecError, StrBytes, messages};
 use chronik_protocol::frame::{FrameError, RequestPreamble};
 
+use tracing::Instrument;
+
 use crate::broker::{Broker, ListenerInfo};
 use crate::handlers;
 use crate::net::Reply;
@@ -211,7 +213,20 @@ impl Prepared {
     /// Does the part whose order matters, and returns the rest.
     pub fn start(self) -> ReplyFuture {
         match self {
-            Prepared::Request { api, context, body } => (api.start)(context, body),
+            Prepared::Request { api, context, body } => {
+                let span = tracing::debug_span!(
+                    "request",
+                    api = api.name,
+                    version = context.api_version,
+                    client = context.client_id(),
+                    correlation_id = context.correlation_id,
+                );
+                if span.is_disabled() {
+                    return (api.start)(context, body);
+                }
+                let reply = span.in_scope(|| (api.start)(context, body));
+                Box::pin(reply.instrument(span))
+            }
             Prepared::UnknownApiVersions { correlation_id } => {
                 let frame = handlers::api_versions::unsupported(correlation_id);
                 Box::pin(std::future::ready(Ok(Reply::frame(frame))))

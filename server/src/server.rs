@@ -143,6 +143,8 @@ pub async fn run_on(
         // Nothing more can be made durable; clients see their connections end and retry after the restart.
         return Err(StartError::StoreFailed(reason));
     }
+    // Parked joins are answered first, so that their connections need not wait out the drain.
+    let _ = broker.groups.stop().await;
     let _ = tokio::join!(kafka_task, http_task, disk_task, retention_task);
     let closing = tokio::time::timeout(Duration::from_secs(CLOSE_TIMEOUT_SECONDS), engine.close()).await;
     closing

@@ -81,6 +81,8 @@ fn retention_by_size_gives_the_space_back_and_keeps_the_newest() {
         .set("log.retention.check.interval.ms", 1000)
         .set("log.segment.bytes", 8 << 20)
         .set("log.retention.bytes", 16 << 20)
+        // The records are stamped 1970.
+        .set("log.retention.ms", -1)
         .start();
     let mut client = Client::connect(broker.kafka_addr());
     fill(&mut client, "bounded");
