@@ -7,6 +7,7 @@
 //! Readers see what is durable and nothing else. While no transactions exist, the last stable offset is the high
 //! watermark, so both isolation levels read the same records.
 
+mod batches;
 mod plan;
 mod read;
 mod response;
@@ -84,7 +85,7 @@ async fn fetch(
     let Fetched { outcomes, held } = read::until_enough(&targets, limits, &broker.scan_memory).await;
     let answers = wanted.iter().zip(outcomes).map(|(wanted, outcome)| {
         let mut answer = outcome.into_answer(wanted, committed_only);
-        if ctx.api_version < FIRST_ZSTD_VERSION && read::has_zstd(&answer.records) {
+        if ctx.api_version < FIRST_ZSTD_VERSION && batches::has_zstd(&answer.records) {
             answer = PartitionAnswer::refused(
                 wanted.topic.clone(),
                 wanted.partition,

@@ -6,22 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use chronik_engine::error::ReadError;
 use chronik_engine::log::{LogRead, PartitionLog, Waiter};
-use chronik_protocol::batch::Compression;
 use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::batches::end_offset;
 use super::plan::{Budget, Grant};
 use super::response::{NO_OFFSET, PartitionAnswer};
 use super::session::{Position, Wanted};
 use crate::error_code::ErrorCode;
 use crate::limits::FETCH_SCANS_MAX;
-
-/// The codec in a batch's attributes.
-const CODEC_MASK: u8 = 0x07;
 
 /// What a request wants, and will wait for.
 #[derive(Clone, Copy, Debug)]
@@ -356,78 +352,4 @@ fn is_promising(targets: &[Target], limits: Limits) -> bool {
         bytes += log.available_bytes(target.position.offset, at_most).min(at_most.max(1));
     }
     bytes >= limits.min_bytes
-}
-
-/// The fields of a batch header that the walk needs end here: base offset 0..8, length 8..12, attributes 21..23,
-/// last offset delta 23..27.
-const WALKED_HEADER_BYTES: usize = 27;
-const LENGTH_END: usize = 12;
-
-/// Calls `visit` with the head of each batch.
-fn walk(chunks: &[Bytes], mut visit: impl FnMut(&[u8; WALKED_HEADER_BYTES])) {
-    let mut rest = Pieces { chunks, at: 0 };
-    let mut head = [0; WALKED_HEADER_BYTES];
-    while rest.copy(&mut head) {
-        visit(&head);
-        let length = i32::from_be_bytes([head[8], head[9], head[10], head[11]]);
-        let length = usize::try_from(length).unwrap_or(0);
-        // The log holds whole batches only; a shorter one would end the walk here.
-        let Some(skip) = (LENGTH_END + length).checked_sub(WALKED_HEADER_BYTES) else { return };
-        rest.skip(skip);
-    }
-}
-
-/// A place in bytes that lie in pieces.
-struct Pieces<'a> {
-    chunks: &'a [Bytes],
-    at: usize,
-}
-
-impl Pieces<'_> {
-    fn skip(&mut self, mut bytes: usize) {
-        while let Some(first) = self.chunks.first() {
-            let here = first.len() - self.at;
-            if bytes < here {
-                self.at += bytes;
-                return;
-            }
-            bytes -= here;
-            self.at = 0;
-            self.chunks = &self.chunks[1..];
-        }
-    }
-
-    /// Takes as many bytes as `out` has; false when there are fewer.
-    fn copy(&mut self, out: &mut [u8]) -> bool {
-        let mut filled = 0;
-        while filled < out.len() {
-            let Some(first) = self.chunks.first() else { return false };
-            let piece = &first[self.at..];
-            let taken = piece.len().min(out.len() - filled);
-            out[filled..filled + taken].copy_from_slice(&piece[..taken]);
-            filled += taken;
-            self.skip(taken);
-        }
-        true
-    }
-}
-
-/// Whether any batch is compressed with zstd.
-pub(super) fn has_zstd(chunks: &[Bytes]) -> bool {
-    let zstd = Compression::Zstd.id();
-    let mut found = false;
-    walk(chunks, |head| found |= head[22] & CODEC_MASK == zstd);
-    found
-}
-
-/// The offset after the last record.
-fn end_offset(chunks: &[Bytes]) -> Option<i64> {
-    let mut end = None;
-    walk(chunks, |head| {
-        let (base, rest) = head.split_at(8);
-        let base = base.try_into().map_or(0, i64::from_be_bytes);
-        let delta = rest[15..].try_into().map_or(0, i32::from_be_bytes);
-        end = Some(base + i64::from(delta) + 1);
-    });
-    end
 }
