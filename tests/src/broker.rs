@@ -193,6 +193,14 @@ impl Broker {
         }
     }
 
+    /// Starts the process again and kills it after `delay`, whatever it is doing then.
+    pub fn start_and_kill_after(&mut self, delay: Duration) {
+        self.kill();
+        self.child = Some(self.spawn());
+        std::thread::sleep(delay);
+        self.kill();
+    }
+
     fn spawn(&self) -> Child {
         let binary = self.options.binary.clone().unwrap_or_else(binary);
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");

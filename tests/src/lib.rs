@@ -4,5 +4,6 @@
 //! The suites look at the broker from outside: sockets, processes, files. They refuse to reach into the server crate.
 
 pub mod broker;
+pub mod ledger;
 pub mod random;
 pub mod wire;
