@@ -1,5 +1,8 @@
 """kafka-python against the shared scenarios."""
 
+import contextlib
+import queue
+import threading
 import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -10,26 +13,56 @@ from scenarios import WAIT_SECONDS, Record
 
 
 class KafkaPythonMember(scenarios.Member):
+    """Polled by a thread of its own with a long timeout: kafka-python 3.0 forgets a join whose poll times out
+    between the answers to JoinGroup and SyncGroup, and then stays without heartbeats until the session ends."""
+
+    POLL_MS = 1000
+
     def __init__(self, bootstrap, group, topic):
         self.consumer = KafkaConsumer(
             topic, bootstrap_servers=bootstrap, group_id=group, auto_offset_reset="earliest",
             enable_auto_commit=False, session_timeout_ms=10_000, heartbeat_interval_ms=500)
-        self.closed = False
+        self.received = queue.Queue()
+        self.asked = queue.Queue()  # the consumer is not thread-safe: what it shall do besides, one at a time
+        self.stopped = False
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+
+    def run(self):
+        while not self.stopped:
+            while not self.asked.empty():
+                call, answer = self.asked.get()
+                try:
+                    answer.put((call(), None))
+                except Exception as error:  # told to the test's thread
+                    answer.put((None, error))
+            for partition, records in self.consumer.poll(timeout_ms=self.POLL_MS, max_records=1000).items():
+                for record in records:
+                    self.received.put((partition.partition, record.offset, record.value))
+        self.consumer.close(autocommit=False)
 
     def poll(self, seconds):
-        batches = self.consumer.poll(timeout_ms=int(seconds * 1000), max_records=1000)
-        return [(p.partition, r.offset, r.value) for p, records in batches.items() for r in records]
+        out = []
+        with contextlib.suppress(queue.Empty):
+            out.append(self.received.get(timeout=seconds))
+            while True:
+                out.append(self.received.get_nowait())
+        return out
 
     def assignment(self):
         return [p.partition for p in self.consumer.assignment()]
 
     def commit(self):
-        self.consumer.commit()
+        answer = queue.Queue()
+        self.asked.put((self.consumer.commit, answer))
+        _, error = answer.get(timeout=WAIT_SECONDS)
+        if error:
+            raise error
 
     def close(self):
-        if not self.closed:
-            self.closed = True
-            self.consumer.close(autocommit=False)
+        self.stopped = True
+        self.thread.join(WAIT_SECONDS)
+        scenarios.check(not self.thread.is_alive(), "the consumer did not close")
 
 
 class KafkaPythonDriver(scenarios.Driver):

@@ -249,12 +249,13 @@ def main(make_driver):
     parser = argparse.ArgumentParser()
     parser.add_argument("--bootstrap", required=True, metavar="HOST:PORT")
     parser.add_argument("--long", action="store_true", help="twenty times the records")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only scenarios whose name contains it")
     options = parser.parse_args()
     # A library stuck in its own loop must not hang the run: dump every stack and exit 1.
     faulthandler.dump_traceback_later(WATCHDOG_SECONDS[options.long], exit=True)
     driver = make_driver(options.bootstrap)
     suite, failed = Suite(driver, options.long), 0
-    for scenario in Suite.SCENARIOS:
+    for scenario in (s for s in Suite.SCENARIOS if options.only in s.__name__):
         started = time.monotonic()
         try:
             scenario(suite)
