@@ -44,7 +44,7 @@ bench: setup ## Benchmarks per layer, as ratios to the bare thing
 	$(CARGO) bench -p chronik-bench
 
 bench-compare: build ## Chronik and Apache Kafka in turn, same load, as ratios
-	@benches/compare/run.sh $(ARGS_COMPARE)
+	@python3 benches/compare/run.py $(ARGS_COMPARE)
 
 docs: setup ## Build the API documentation
 	$(CARGO) doc --release --workspace --no-deps
