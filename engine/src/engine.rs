@@ -283,7 +283,8 @@ impl Engine {
             let store = self.meta_store();
             let first = read_counter(&**store, system::next_producer_id()).await?.unwrap_or(0);
             let first = i64::try_from(first).map_err(|_| corrupt("the producer id counter overflows"))?;
-            let next = first.checked_add(PRODUCER_ID_BLOCK).ok_or_else(|| corrupt("no producer ids are left"))?;
+            let next =
+                first.checked_add(PRODUCER_ID_BLOCK).ok_or_else(|| corrupt("no producer ids are left"))?;
             let mut write = WriteBatch::new();
             write.put(Keyspace::Meta, system::next_producer_id(), Bytes::from(next.to_string()));
             store.commit(write, Durability::Sync).await?;
@@ -355,7 +356,11 @@ impl std::fmt::Debug for Engine {
 }
 
 fn check_partition_count(count: usize) -> Result<(), TopicError> {
-    if (1..=PARTITIONS_PER_TOPIC_MAX).contains(&count) { Ok(()) } else { Err(TopicError::PartitionCount(count)) }
+    if (1..=PARTITIONS_PER_TOPIC_MAX).contains(&count) {
+        Ok(())
+    } else {
+        Err(TopicError::PartitionCount(count))
+    }
 }
 
 fn copy_topic(topic: &Topic) -> Topic {
@@ -437,7 +442,9 @@ async fn open_topics(shards: &[Shard], options: &EngineOptions, clean: bool) -> 
             let (shard, logs) = shards
                 .get(place.shard as usize)
                 .zip(loaded.get_mut(place.shard as usize))
-                .ok_or_else(|| corrupt(&format!("topic '{}' is on shard {}, which is not open", value.name, place.shard)))?;
+                .ok_or_else(|| {
+                    corrupt(&format!("topic '{}' is on shard {}, which is not open", value.name, place.shard))
+                })?;
             let partition = PartitionId(place.id);
             let mut log = logs.remove(&partition).unwrap_or_default();
             if !clean && config.durability == Durability::Os {

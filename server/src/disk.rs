@@ -66,7 +66,11 @@ pub async fn watch_space(
         };
         let writable = engine.is_writable();
         if writable && free_bytes < reserve_bytes {
-            tracing::error!(free_bytes, reserve_bytes, "disk nearly full: produce is refused until there is room");
+            tracing::error!(
+                free_bytes,
+                reserve_bytes,
+                "disk nearly full: produce is refused until there is room"
+            );
             engine.set_writable(false);
         } else if !writable && free_bytes >= resume_bytes {
             tracing::info!(free_bytes, "there is room on the disk again: produce is taken");

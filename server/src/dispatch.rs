@@ -150,13 +150,25 @@ pub static APIS: &[Api] = &[
     api!(20, DeleteTopics, DeleteTopicsRequest, 1..=6, handlers::topics::delete),
     api!(21, DeleteRecords, DeleteRecordsRequest, 0..=2, handlers::records::delete),
     api!(22, InitProducerId, InitProducerIdRequest, 0..=5, handlers::producer_id::handle),
-    api!(23, OffsetForLeaderEpoch, OffsetForLeaderEpochRequest, 2..=4, handlers::list_offsets::for_leader_epoch),
+    api!(
+        23,
+        OffsetForLeaderEpoch,
+        OffsetForLeaderEpochRequest,
+        2..=4,
+        handlers::list_offsets::for_leader_epoch
+    ),
     api!(32, DescribeConfigs, DescribeConfigsRequest, 1..=4, handlers::configs::describe),
     api!(33, AlterConfigs, AlterConfigsRequest, 0..=2, handlers::configs::alter),
     api!(35, DescribeLogDirs, DescribeLogDirsRequest, 1..=5, handlers::cluster::describe_log_dirs),
     api!(37, CreatePartitions, CreatePartitionsRequest, 0..=3, handlers::topics::create_partitions),
     api!(42, DeleteGroups, DeleteGroupsRequest, 0..=2, handlers::groups::delete),
-    api!(44, IncrementalAlterConfigs, IncrementalAlterConfigsRequest, 0..=1, handlers::configs::incremental_alter),
+    api!(
+        44,
+        IncrementalAlterConfigs,
+        IncrementalAlterConfigsRequest,
+        0..=1,
+        handlers::configs::incremental_alter
+    ),
     api!(47, OffsetDelete, OffsetDeleteRequest, 0..=0, handlers::group_offsets::delete),
     api!(60, DescribeCluster, DescribeClusterRequest, 0..=2, handlers::cluster::describe),
     api!(61, DescribeProducers, DescribeProducersRequest, 0..=0, handlers::records::describe_producers),
@@ -279,7 +291,11 @@ mod tests {
         for api in APIS {
             assert!(api.min_version <= api.max_version, "{}", api.name);
             let versions = codec::supported_versions(api.key).expect("the codec knows every API served");
-            assert!(versions.0 <= api.min_version && api.max_version <= versions.1, "{}: {versions:?}", api.name);
+            assert!(
+                versions.0 <= api.min_version && api.max_version <= versions.1,
+                "{}: {versions:?}",
+                api.name
+            );
         }
     }
 }

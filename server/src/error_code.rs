@@ -151,7 +151,9 @@ impl From<&TopicError> for ErrorCode {
         match error {
             TopicError::AlreadyExists(_) => ErrorCode::TopicAlreadyExists,
             TopicError::NotFound(_) => ErrorCode::UnknownTopicOrPartition,
-            TopicError::PartitionsNotMore { .. } | TopicError::PartitionCount(_) => ErrorCode::InvalidPartitions,
+            TopicError::PartitionsNotMore { .. } | TopicError::PartitionCount(_) => {
+                ErrorCode::InvalidPartitions
+            }
             TopicError::Store(error) => error.into(),
         }
     }
@@ -174,7 +176,9 @@ impl From<&ValidateError> for ErrorCode {
             | ValidateError::Records { kind: RecordErrorKind::InvalidRecord, .. } => ErrorCode::InvalidRecord,
             ValidateError::Records { kind: RecordErrorKind::InvalidTimestamp, .. }
             | ValidateError::TimestampTypeFromClient => ErrorCode::InvalidTimestamp,
-            ValidateError::TooLarge { .. } | ValidateError::DecompressedTooLarge { .. } => ErrorCode::MessageTooLarge,
+            ValidateError::TooLarge { .. } | ValidateError::DecompressedTooLarge { .. } => {
+                ErrorCode::MessageTooLarge
+            }
             ValidateError::Corrupt(_) | ValidateError::Decompress(_) => ErrorCode::CorruptMessage,
             ValidateError::UnsupportedCompression(_) | ValidateError::Recompress(_) => {
                 ErrorCode::UnsupportedCompressionType

@@ -57,6 +57,19 @@ pub async fn run(
     readiness: Readiness,
     shutdown: watch::Receiver<bool>,
 ) -> Result<(), StartError> {
+    run_wrapped(config, readiness, shutdown, |store| store).await
+}
+
+/// As [`run`], on what `wrap` makes of the store; the crash suites prove with a lying one that they can fail.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn run_wrapped(
+    config: Arc<BrokerConfig>,
+    readiness: Readiness,
+    shutdown: watch::Receiver<bool>,
+    wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+) -> Result<(), StartError> {
     let started = Instant::now();
     let listeners = bind_listeners(&config)?;
     let http_listener = http::bind(config.http.http_addr).map_err(|error| StartError::Bind {
@@ -65,7 +78,7 @@ pub async fn run(
         reason: error.to_string(),
     })?;
     let (fatal_sender, fatal) = watch::channel(None);
-    let store = open_store(&config, fatal_sender).await?;
+    let store = wrap(open_store(&config, fatal_sender).await?);
     run_on(config, readiness, shutdown, Running { started, listeners, http_listener, store, fatal }).await
 }
 
@@ -115,8 +128,13 @@ pub async fn run_on(
     let memory = RequestMemory::new(config.network.queued_max_request_bytes);
     let http_state = HttpState::new(broker.clone(), readiness.clone());
     let http_task = tokio::spawn(http::serve(http_listener, http_state, stopping.clone()));
-    let kafka_task =
-        tokio::spawn(net::serve(listeners, broker.clone(), memory, connection_limits(&config), stopping.clone()));
+    let kafka_task = tokio::spawn(net::serve(
+        listeners,
+        broker.clone(),
+        memory,
+        connection_limits(&config),
+        stopping.clone(),
+    ));
     let disk_task = tokio::spawn(disk::watch_space(
         engine.clone(),
         config.node.data_dir.clone(),

@@ -13,7 +13,10 @@ fn documented() -> BTreeMap<String, String> {
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.map(|row| {
         let (name, rest) = row.split_once("` | ").expect("docs/metrics.md and /metrics keep their layout");
-        (name.to_owned(), rest.split(' ').next().expect("docs/metrics.md and /metrics keep their layout").to_owned())
+        (
+            name.to_owned(),
+            rest.split(' ').next().expect("docs/metrics.md and /metrics keep their layout").to_owned(),
+        )
     })
     .collect()
 }

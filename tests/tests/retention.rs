@@ -59,7 +59,8 @@ fn deleted_topics_and_records_give_their_space_back_within_a_minute() {
     let mut client = Client::connect(broker.kafka_addr());
     fill(&mut client, "deleted");
     let full = disk_usage(broker.data_dir());
-    let request = message!(messages::DeleteTopicsRequest { topic_names: vec!["deleted".into()], timeout_ms: 30_000 });
+    let request =
+        message!(messages::DeleteTopicsRequest { topic_names: vec!["deleted".into()], timeout_ms: 30_000 });
     assert_eq!(client.call(&request, 4).responses[0].error_code, 0);
     must_shrink(&broker, full, "DeleteTopics");
 

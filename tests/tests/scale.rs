@@ -17,7 +17,8 @@ fn produce_everywhere(client: &mut Client, topic: &str, value: &[u8]) {
         .map(|index| message!(PartitionProduceData { index: index, records: Some(batch(&[value])) }))
         .collect();
     let topic = message!(TopicProduceData { name: topic.into(), partition_data: partition_data });
-    let request = message!(messages::ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic] });
+    let request =
+        message!(messages::ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic] });
     let response = client.call(&request, 8);
     let partitions = &response.responses.first().expect("one topic").partition_responses;
     assert_eq!(partitions.len(), PARTITIONS as usize);
@@ -40,13 +41,20 @@ fn a_thousand_partitions_are_written_read_and_reopened() {
         let begun = Instant::now();
         broker.start_again();
         let took = begun.elapsed();
-        eprintln!("start with {PARTITIONS} partitions after a {}: {took:?}", if crash { "crash" } else { "stop" });
+        eprintln!(
+            "start with {PARTITIONS} partitions after a {}: {took:?}",
+            if crash { "crash" } else { "stop" }
+        );
         assert!(took < Duration::from_secs(20), "{took:?}");
         let mut client = Client::connect(broker.kafka_addr());
         for partition in [0, 1, PARTITIONS / 2, PARTITIONS - 1] {
             let response = client.call(&fetch_request("wide", partition, 0), 11);
             let found = &response.responses[0].partitions[0];
-            assert_eq!((found.error_code, found.high_watermark), (0, 2), "partition {partition}, crash {crash}");
+            assert_eq!(
+                (found.error_code, found.high_watermark),
+                (0, 2),
+                "partition {partition}, crash {crash}"
+            );
         }
     }
 }
@@ -79,7 +87,9 @@ fn five_hundred_connections_produce_and_poll_at_once() {
     first.produce("many", &[b"wake up"]);
     for client in &mut clients {
         let (_, response) = client.receive::<messages::FetchRequest>(11);
-        assert!(response.responses[0].partitions[0].records.as_ref().is_some_and(|records| !records.is_empty()));
+        assert!(
+            response.responses[0].partitions[0].records.as_ref().is_some_and(|records| !records.is_empty())
+        );
     }
     assert!(begun.elapsed() < Duration::from_secs(10), "all are woken by one record");
     assert!(broker.metric("chronik_active_connections") >= CONNECTIONS as f64);

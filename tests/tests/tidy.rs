@@ -57,7 +57,11 @@ fn forbid(folder: &str, words: &[&str], except: &[&str]) {
 
 #[test]
 fn protocol_knows_no_io_and_nobody_above_it() {
-    forbid("protocol/src", &["chronik_engine", "chronik_server", "tokio", "std::net", "std::fs", "SystemTime"], &[]);
+    forbid(
+        "protocol/src",
+        &["chronik_engine", "chronik_server", "tokio", "std::net", "std::fs", "SystemTime"],
+        &[],
+    );
 }
 
 #[test]
@@ -71,7 +75,14 @@ fn only_the_codec_names_the_message_crate() {
 fn the_engine_knows_no_sockets_no_clock_and_no_error_codes() {
     forbid(
         "engine/src",
-        &["chronik_server", "std::net", "tokio::net", "SystemTime::now", "ErrorCode", "chronik_protocol::codec"],
+        &[
+            "chronik_server",
+            "std::net",
+            "tokio::net",
+            "SystemTime::now",
+            "ErrorCode",
+            "chronik_protocol::codec",
+        ],
         &["tests.rs"],
     );
 }
@@ -87,7 +98,11 @@ fn only_the_rocks_store_names_rocksdb() {
 
 #[test]
 fn the_pure_coordinator_does_no_io_and_reads_no_clock() {
-    forbid("server/src/coordinator/group", &["tokio", "Instant::now", "SystemTime", "async fn"], &["tests.rs"]);
+    forbid(
+        "server/src/coordinator/group",
+        &["tokio", "Instant::now", "SystemTime", "async fn"],
+        &["tests.rs"],
+    );
 }
 
 #[test]
@@ -105,7 +120,10 @@ fn every_file_says_what_it_owns_and_stays_readable() {
             }
             if !name.to_string().ends_with("tidy.rs") {
                 faults.extend(
-                    MARKERS.iter().filter(|marker| text.contains(**marker)).map(|marker| format!("{name}: {marker}")),
+                    MARKERS
+                        .iter()
+                        .filter(|marker| text.contains(**marker))
+                        .map(|marker| format!("{name}: {marker}")),
                 );
             }
         }
@@ -123,7 +141,8 @@ fn every_dependency_has_its_reason() {
         .and_then(|rest| rest.split("\n[").next())
         .expect("a list of dependencies");
     let mut missing = Vec::new();
-    for line in dependencies.lines().filter(|line| line.contains('=') && !line.trim_start().starts_with('#')) {
+    for line in dependencies.lines().filter(|line| line.contains('=') && !line.trim_start().starts_with('#'))
+    {
         let name = line.split('=').next().unwrap_or_default().trim();
         let first_words = reasons.lines().filter_map(|row| row.strip_prefix("| ")?.split(" |").next());
         let known = name.starts_with("chronik-")

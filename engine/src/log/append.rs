@@ -53,7 +53,8 @@ impl PartitionLog {
             TimestampType::CreateTime => -1,
         };
         if header.producer_id >= 0
-            && let Verdict::Duplicate(first) = producer::check(state.producers.get(&header.producer_id), header)?
+            && let Verdict::Duplicate(first) =
+                producer::check(state.producers.get(&header.producer_id), header)?
         {
             return Ok(Appended {
                 base_offset: first.base_offset,
@@ -164,7 +165,13 @@ fn index_time(
     }
 }
 
-fn put_time_entry(id: PartitionId, active: &mut Segment, write: &mut WriteBatch, timestamp: i64, indexed_to: i64) {
+fn put_time_entry(
+    id: PartitionId,
+    active: &mut Segment,
+    write: &mut WriteBatch,
+    timestamp: i64,
+    indexed_to: i64,
+) {
     write.put(
         Keyspace::Index,
         keys::log::time_key(id, active.base_offset, timestamp),

@@ -73,9 +73,8 @@ pub(crate) async fn load_all(store: &dyn Store) -> Result<HashMap<PartitionId, L
         logs.entry(partition).or_default().producers.insert(producer_id, state);
     }
     for (partition, log) in &logs {
-        log.check().map_err(|reason| {
-            StoreError::Corrupt(format!("partition {}: {reason}", partition.0).into())
-        })?;
+        log.check()
+            .map_err(|reason| StoreError::Corrupt(format!("partition {}: {reason}", partition.0).into()))?;
     }
     Ok(logs)
 }

@@ -14,10 +14,10 @@ mod read;
 mod retention;
 mod ring;
 mod segment;
-mod timestamp;
-mod wait;
 #[cfg(test)]
 mod tests;
+mod timestamp;
+mod wait;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -269,6 +269,9 @@ impl CommitObserver for PartitionLog {
 
 impl std::fmt::Debug for PartitionLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PartitionLog").field("id", &self.id).field("offsets", &self.offsets()).finish_non_exhaustive()
+        f.debug_struct("PartitionLog")
+            .field("id", &self.id)
+            .field("offsets", &self.offsets())
+            .finish_non_exhaustive()
     }
 }

@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn epochs_below_the_start_go_and_the_newest_stays() {
-        let epochs = [(0, 0), (1, 10), (2, 20)].map(|(epoch, start_offset)| EpochValue { epoch, start_offset });
+        let epochs =
+            [(0, 0), (1, 10), (2, 20)].map(|(epoch, start_offset)| EpochValue { epoch, start_offset });
         let starts = |start| -> Vec<_> {
             trimmed_epochs(&epochs, start).iter().map(|entry| (entry.epoch, entry.start_offset)).collect()
         };

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chronik_protocol::batch::{BatchBuilder, BatchView, ValidBatch, ValidateOptions, split_batches, validate};
+use chronik_protocol::batch::{
+    BatchBuilder, BatchView, ValidBatch, ValidateOptions, split_batches, validate,
+};
 
 use super::{LogConfig, PartitionLog, Waiter};
 use crate::error::{AppendError, ReadError};
@@ -146,7 +148,10 @@ async fn everything_survives_a_restart_exactly() {
     assert_eq!(reopened.producers(), log.producers());
     assert_eq!(reopened.size_bytes(), log.size_bytes());
     let spans = |log: &PartitionLog| -> Vec<_> {
-        log.segments().iter().map(|segment| (segment.base_offset, segment.next_offset, segment.bytes)).collect()
+        log.segments()
+            .iter()
+            .map(|segment| (segment.base_offset, segment.next_offset, segment.bytes))
+            .collect()
     };
     assert_eq!(spans(&reopened), spans(log));
     assert!(reopened.append(&from_producer(3, 29, 1), NOW).unwrap().duplicate);

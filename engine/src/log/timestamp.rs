@@ -85,7 +85,12 @@ impl PartitionLog {
     }
 
     /// Looks at batches from the one that holds `from`, up to `to` or the high watermark.
-    async fn scan_from(&self, from: i64, to: i64, timestamp_ms: i64) -> Result<Option<TimestampOffset>, ReadError> {
+    async fn scan_from(
+        &self,
+        from: i64,
+        to: i64,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
         let mut next = from;
         loop {
             let start = self.offsets().log_start_offset;

@@ -96,10 +96,11 @@ async fn finish(
     let metrics = &ctx.broker.metrics;
     metrics.produce_latency.record(ctx.received.elapsed().as_secs_f64());
     if acks == 0 {
-        let refused = outcomes.iter().flat_map(|topic| &topic.partitions).find_map(|(_, outcome)| match outcome {
-            Outcome::Refused(refusal) => Some(refusal.code),
-            Outcome::Appended(_) => None,
-        });
+        let refused =
+            outcomes.iter().flat_map(|topic| &topic.partitions).find_map(|(_, outcome)| match outcome {
+                Outcome::Refused(refusal) => Some(refusal.code),
+                Outcome::Appended(_) => None,
+            });
         return match refused {
             Some(code) => Err(RequestError::UnacknowledgedProduce(code.code())),
             None => Ok(Reply::none()),
@@ -110,10 +111,10 @@ async fn finish(
             metrics.error(refusal.code);
         }
     }
-    let response = message!(messages::ProduceResponse {
-        responses: outcomes.into_iter().map(topic_response).collect(),
-    });
-    let frame = codec::encode_response(ctx.correlation_id, &response, ctx.api_version).map_err(RequestError::Encode)?;
+    let response =
+        message!(messages::ProduceResponse { responses: outcomes.into_iter().map(topic_response).collect() });
+    let frame = codec::encode_response(ctx.correlation_id, &response, ctx.api_version)
+        .map_err(RequestError::Encode)?;
     Ok(Reply::frame(frame))
 }
 
@@ -183,7 +184,8 @@ impl Appender<'_> {
     fn partition(&self, topic: &Topic, data: PartitionProduceData) -> Result<Appended, Refusal> {
         let engine: &Engine = &self.ctx.broker.engine;
         let metrics = &self.ctx.broker.metrics;
-        let log = topic.log(data.index).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, None))?;
+        let log =
+            topic.log(data.index).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, None))?;
         let config = log.config();
         if self.transactional {
             let message = "this broker does not serve transactions yet; produce without a transactional.id";
@@ -194,8 +196,8 @@ impl Appender<'_> {
         }
         let records = data.records.unwrap_or_default();
         self.check_attributes(&records)?;
-        let batch =
-            validate(records, &options(&config, self.now_ms)).map_err(|error| refused_records(&error, log))?;
+        let batch = validate(records, &options(&config, self.now_ms))
+            .map_err(|error| refused_records(&error, log))?;
         if batch.bytes.len() as u64 > config.segment_bytes {
             return Err(Refusal::new(ErrorCode::RecordListTooLarge, None));
         }
@@ -220,7 +222,8 @@ impl Appender<'_> {
         if header.is_transactional() {
             return Err(Refusal::new(ErrorCode::TransactionalIdAuthorizationFailed, None));
         }
-        if self.ctx.api_version < FIRST_ZSTD_VERSION && matches!(header.compression(), Ok(Compression::Zstd)) {
+        if self.ctx.api_version < FIRST_ZSTD_VERSION && matches!(header.compression(), Ok(Compression::Zstd))
+        {
             return Err(Refusal::new(ErrorCode::UnsupportedCompressionType, None));
         }
         Ok(())
