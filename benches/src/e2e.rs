@@ -62,7 +62,8 @@ impl Receipts {
     /// Closes the account.
     pub fn close(mut self) -> Tally {
         for _ in 0..self.missing {
-            self.tally.failed("a record never came");
+            self.tally
+                .failed("a record did not come in time: lost, or the rate is more than the broker sustains");
         }
         self.tally
     }
