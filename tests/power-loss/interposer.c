@@ -17,7 +17,7 @@
  *   S path size        the file's first `size` bytes are durable
  *   D path             the directory's entries are durable
  *   O path at hex      durable bytes are about to be overwritten; hex is what they were
- *   X path             durable bytes were overwritten in a way that is not modelled
+ *   X path at          bytes from `at` were overwritten or cut off in a way that is not modelled
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -148,17 +148,19 @@ static int sync_it(int fd) {
 int fsync(int fd) { return sync_it(fd); }
 int fdatasync(int fd) { return sync_it(fd); }
 
+/* Notes what is about to be overwritten or cut off from `at` on. */
+static void note_old(int fd, off_t at, size_t count) {
+  char path[PATH_MAX], hex[2 * OVERWRITE_MAX + 1];
+  unsigned char old[OVERWRITE_MAX];
+  if (fd < 0 || fd >= FDS || at >= durable[fd] || dir == NULL || !path_of(fd, path)) return;
+  ssize_t got = count > OVERWRITE_MAX ? -1 : (ssize_t)syscall(SYS_pread64, fd, old, count, at);
+  if (got < 0) note("X\t%s\t%lld\n", path, (long long)at);
+  for (ssize_t i = 0; i < got; i++) snprintf(hex + 2 * i, 3, "%02x", old[i]);
+  if (got > 0) note("O\t%s\t%lld\t%s\n", path, (long long)at, hex);
+}
+
 static ssize_t pwrite_it(int fd, const void *bytes, size_t count, off_t at) {
-  if (fd >= 0 && fd < FDS && at < durable[fd] && dir != NULL) {
-    char path[PATH_MAX], hex[2 * OVERWRITE_MAX + 1];
-    unsigned char old[OVERWRITE_MAX];
-    if (path_of(fd, path)) {
-      ssize_t got = count > OVERWRITE_MAX ? -1 : (ssize_t)syscall(SYS_pread64, fd, old, count, at);
-      if (got < 0) note("X\t%s\n", path);
-      for (ssize_t i = 0; i < got; i++) snprintf(hex + 2 * i, 3, "%02x", old[i]);
-      if (got > 0) note("O\t%s\t%lld\t%s\n", path, (long long)at, hex);
-    }
-  }
+  note_old(fd, at, count);
   return syscall(SYS_pwrite64, fd, bytes, count, at);
 }
 
@@ -166,8 +168,8 @@ ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) { return pwrit
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off_t at) { return pwrite_it(fd, bytes, count, at); }
 
 static int cut_it(int fd, off_t length) {
-  char path[PATH_MAX];
-  if (fd >= 0 && fd < FDS && length < durable[fd] && path_of(fd, path)) note("X\t%s\n", path);
+  struct stat now;
+  if (fstat(fd, &now) == 0 && length < now.st_size) note_old(fd, length, (size_t)(now.st_size - length));
   return (int)syscall(SYS_ftruncate, fd, length);
 }
 

@@ -6,6 +6,8 @@ use std::io::{Read, Seek, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
+use chronik_engine::store::rocks::create_durably;
+
 use crate::config::{BrokerConfig, Fault, Origin};
 
 /// Held by the one broker that uses a data directory; its text is that broker's process id.
@@ -81,7 +83,9 @@ pub fn lock_data_dir(dir: &Path) -> Result<File, (String, String)> {
         let remedy = "Give a directory that this user may create and write, with -d or data.dir".to_owned();
         (format!("{shown} cannot be written: {error}"), remedy)
     };
-    std::fs::create_dir_all(dir).map_err(access)?;
+    if !dir.exists() {
+        create_durably(dir).map_err(access)?;
+    }
     let mut file = File::options()
         .create(true)
         .truncate(false)

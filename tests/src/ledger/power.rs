@@ -200,10 +200,16 @@ impl State {
                 self.files.insert(path.into(), Synced { bytes: size(bytes), overwritten: Vec::new() });
             }
             ["O", path, at, hex] => {
-                let at = size(at);
-                self.files.entry(path.into()).or_default().overwritten.push((at, bytes_of(hex)));
+                let (at, file) = (size(at), self.files.entry(path.into()).or_default());
+                if at < file.bytes {
+                    file.overwritten.push((at, bytes_of(hex)));
+                }
             }
-            ["X", _] => self.unmodelled += 1,
+            // Bytes that are not durable may be changed as anyone likes.
+            ["X", path, at] => {
+                let durable = self.files.get(Path::new(path)).map_or(u64::MAX, |synced| synced.bytes);
+                self.unmodelled += usize::from(size(at) < durable);
+            }
             ["D", path] => {
                 self.syncs += 1;
                 self.changes.retain(|change| change.directory() != Path::new(path));
@@ -279,12 +285,12 @@ impl State {
         // In a fixed order, so that a seed means the same cut.
         for (path, synced) in self.files.iter().collect::<BTreeMap<_, _>>() {
             let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else { continue };
-            let length = file.metadata().expect("an open file").len();
             for (at, old) in synced.overwritten.iter().rev() {
                 if tail == Tail::Lost || dice.below(2) == 0 {
                     file.write_all_at(old, *at).expect("a writable file");
                 }
             }
+            let length = file.metadata().expect("an open file").len();
             // RocksDB's own log is for people.
             if length <= synced.bytes || path.file_name() == Some(OsStr::new("LOG")) {
                 continue;

@@ -41,7 +41,7 @@ use super::{
 use committer::{Committer, Queue};
 use ffi::Database;
 use housekeeping::Housekeeping;
-pub use open::OpenError;
+pub use open::{OpenError, create_durably};
 pub use options::{CommitCaps, CommitProfile, RocksOptions, UnknownProfile, WalBudget, WalProfile};
 use reader::{Readers, RocksSnapshot};
 
