@@ -82,7 +82,7 @@ static int path_of(int fd, char *path) {
   ssize_t length = syscall(SYS_readlinkat, AT_FDCWD, link, path, PATH_MAX - 1);
   if (length <= 0) return 0;
   path[length] = 0;
-  return ours(path);
+  return dir != NULL && (ours(path) || strcmp(path, dir) == 0);
 }
 
 /* Writes where a file went to `grave`, or "-" when it was not there. */
