@@ -10,7 +10,8 @@ cargo fmt --all --check
 step "clippy (warnings are errors)"
 cargo clippy --release --workspace --all-targets -- -D warnings
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --quiet
+# Links to private items help whoever reads the source.
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --release --workspace --no-deps --quiet
 step "layout rules"
 cargo test --release -p chronik-tests --test tidy --quiet
 if command -v cargo-deny >/dev/null; then

@@ -21,7 +21,7 @@ impl HostPort {
         Self { host: host.to_owned(), port }
     }
 
-    /// True for 0.0.0.0 and [::].
+    /// True for `0.0.0.0` and `[::]`.
     pub fn is_wildcard(&self) -> bool {
         self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified())
     }
