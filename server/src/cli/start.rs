@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -13,6 +14,9 @@ use crate::server::{self, StartError};
 
 /// Threads for blocking calls (opening the store, resolving names); they end when idle.
 const BLOCKING_THREADS_MAX: usize = 32;
+
+/// How long the end of the process waits for tasks and blocking calls; nothing of theirs is needed any more.
+const RUNTIME_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Starts and serves.
 pub fn run(sources: &Sources) -> ExitCode {
@@ -72,8 +76,10 @@ fn serve(config: Arc<BrokerConfig>) -> ExitCode {
         tokio::spawn(stop_on_signal(stop));
         server::run(config, Readiness::new(), stopping).await
     });
-    // Blocking calls that hang (a disk that does not answer) must not keep the process.
-    runtime.shutdown_background();
+    // The last holders of the store are tasks. They end before `main` returns: RocksDB closed while the process runs
+    // its C++ destructors aborts ("pthread lock: Invalid argument"). A blocking call that hangs (a disk that does not
+    // answer) must not keep the process, so the wait is bounded.
+    runtime.shutdown_timeout(RUNTIME_STOP_TIMEOUT);
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
