@@ -24,15 +24,15 @@ fn the_reference_is_what_the_tables_generate() {
 
 /// Rust sources below `dir` whose path does not contain one of `without`.
 fn sources(dir: &Path, without: &[&str], found: &mut Vec<String>) {
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(dir).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
         if without.iter().any(|part| path.to_string_lossy().contains(part)) {
             continue;
         }
         if path.is_dir() {
             sources(&path, without, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(std::fs::read_to_string(&path).unwrap());
+            found.push(std::fs::read_to_string(&path).expect("a source file"));
         }
     }
 }

@@ -214,7 +214,7 @@ fn reserve_above_what_is_free() {
     create_topic(&mut client, "t", 1, &[]);
     client.produce("t", &[b"a"]);
     assert!(broker.stop().success());
-    let data = tempfile::tempdir().unwrap();
+    let data = tempfile::tempdir().expect("a temporary directory");
     let refusing =
         Broker::builder().data_dir(data.path()).set("chronik.disk.reserve.bytes", i64::MAX / 4).start();
     let mut client = Client::connect(refusing.kafka_addr());
