@@ -13,7 +13,7 @@ step "documentation"
 # Links to private items help whoever reads the source.
 RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --release --workspace --no-deps --quiet
 step "layout rules"
-cargo test --release -p chronik-tests --test tidy --quiet
+cargo test --release --workspace --test tidy --quiet
 if command -v cargo-deny >/dev/null; then
   step "licences and sources"
   cargo deny check licenses sources bans

@@ -32,12 +32,13 @@ suite() {
 }
 
 echo "seed $CHRONIK_TEST_SEED, form $form"
-suite build 300 cargo build --release --workspace --all-targets
-suite unit 240 cargo test --release --workspace --lib --bins
+# Always the whole workspace: a part of it would be built again with other features of what it shares.
+suite build 1200 cargo build --release --workspace --all-targets
+suite unit 180 cargo test --release --workspace --lib --bins
 suite doc 60 cargo test --release --workspace --doc
-suite fuzz 60 cargo test --release -p chronik-protocol --tests
-suite store 120 cargo test --release -p chronik-engine --tests --features testing
-suite broker 300 cargo test --release -p chronik-tests --tests
+suite fuzz 30 cargo test --release --workspace --test hostile --test 'wire_*'
+suite broker 120 cargo test --release --workspace --test tidy --test '*_docs' --test scale --test retention
+suite crash 240 cargo test --release --workspace --test 'crash_*'
 long=()
 recorded=(--recorded)
 if [ "$form" != short ]; then
