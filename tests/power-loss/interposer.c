@@ -179,9 +179,9 @@ int ftruncate64(int fd, off_t length) { return cut_it(fd, length); }
 int rename(const char *from, const char *to) {
   char grave[PATH_MAX] = "-";
   if (ours(to)) bury(to, grave);
-  int result = (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
-  if (result == 0 && (ours(from) || ours(to))) note("R\t%s\t%s\t%s\n", from, to, grave);
-  return result;
+  /* Before it happens: killed in between, a rename not in the journal could not be undone, what led to it could. */
+  if (ours(from) || ours(to)) note("R\t%s\t%s\t%s\n", from, to, grave);
+  return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 
 int unlink(const char *path) {
