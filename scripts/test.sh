@@ -37,7 +37,7 @@ suite build 1200 cargo build --release --workspace --all-targets
 suite unit 180 cargo test --release --workspace --lib --bins
 suite doc 60 cargo test --release --workspace --doc
 suite fuzz 30 cargo test --release --workspace --test hostile --test 'wire_*'
-suite broker 120 cargo test --release --workspace --test tidy --test '*_docs' --test scale --test retention
+suite broker 120 cargo test --release --workspace --test tidy --test '*_docs' --test scale --test retention --test golden
 suite crash 240 cargo test --release --workspace --test 'crash_*'
 long=()
 recorded=(--recorded)

@@ -170,6 +170,8 @@ impl From<&ValidateError> for ErrorCode {
             | ValidateError::OffsetRange { .. }
             | ValidateError::Control
             | ValidateError::SequenceWithoutProducer(_)
+            // The CRC held, so sending it again cannot help; CORRUPT_MESSAGE would be retried.
+            | ValidateError::Decompress(_)
             | ValidateError::MalformedRecord { .. }
             | ValidateError::RecordCount { .. }
             | ValidateError::OffsetDelta { .. }
@@ -179,7 +181,7 @@ impl From<&ValidateError> for ErrorCode {
             ValidateError::TooLarge { .. } | ValidateError::DecompressedTooLarge { .. } => {
                 ErrorCode::MessageTooLarge
             }
-            ValidateError::Corrupt(_) | ValidateError::Decompress(_) => ErrorCode::CorruptMessage,
+            ValidateError::Corrupt(_) => ErrorCode::CorruptMessage,
             ValidateError::UnsupportedCompression(_) | ValidateError::Recompress(_) => {
                 ErrorCode::UnsupportedCompressionType
             }
