@@ -48,10 +48,8 @@ fn format_1_opens_with_its_records_offsets_and_configs() {
     assert_eq!(keys, expected.collect::<Vec<_>>());
 
     let topic = message!(OffsetFetchRequestTopic { name: "golden".into(), partition_indexes: vec![0] });
-    let request = message!(messages::OffsetFetchRequest {
-        group_id: "golden-group".into(),
-        topics: Some(vec![topic]),
-    });
+    let request =
+        message!(messages::OffsetFetchRequest { group_id: "golden-group".into(), topics: Some(vec![topic]) });
     let response = client.call(&request, 5);
     let partition = &response.topics[0].partitions[0];
     assert_eq!((partition.error_code, partition.committed_offset), (0, 10));
