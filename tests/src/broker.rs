@@ -312,12 +312,12 @@ impl Drop for Broker {
     }
 }
 
-/// The binary: `CHRONIK_SERVER_BIN`, or the one beside the running test's directory.
+/// The binary: `TEST_SERVER_BIN`, or the one beside the running test's directory.
 ///
 /// # Panics
 /// When there is none, with the command that builds it.
 pub fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("CHRONIK_SERVER_BIN") {
+    if let Some(path) = std::env::var_os("TEST_SERVER_BIN") {
         return path.into();
     }
     let test = std::env::current_exe().expect("a test knows itself");

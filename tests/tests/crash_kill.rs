@@ -1,6 +1,6 @@
 //! `kill -9` in the middle of load, again and again: everything acknowledged is there, once, at its offset, in order.
 //!
-//! Seeded by `CHRONIK_TEST_SEED`; `CHRONIK_TEST_FORM` is `short`, `full` (100 kills) or `soak` (`SOAK_MINUTES`).
+//! Seeded by `TEST_SEED`; `TEST_FORM` is `short`, `full` (100 kills) or `soak` (`SOAK_MINUTES`).
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ const TOPICS: [(&str, i32); 3] = [("ledger", 6), ("unsynced", 2), ("trimmed", 2)
 
 #[test]
 fn every_acknowledged_record_survives_kill_9_under_load() {
-    let mut dice = Random::seeded_by("CHRONIK_TEST_SEED", 20_261_122);
+    let mut dice = Random::seeded_by("TEST_SEED", 20_261_122);
     let form = Form::of_environment();
     let mut broker = Broker::builder().set("group.initial.rebalance.delay.ms", 100).start();
     let mut client = Client::connect(broker.kafka_addr());

@@ -1,6 +1,6 @@
 //! Power cuts, slow and failing syncs on the real RocksDB directory, through the interposer of `tests/power-loss`.
 //!
-//! Seeded by `CHRONIK_TEST_SEED`; `CHRONIK_TEST_FORM` is `short`, `full` (40 cuts) or `soak` (`SOAK_MINUTES`).
+//! Seeded by `TEST_SEED`; `TEST_FORM` is `short`, `full` (40 cuts) or `soak` (`SOAK_MINUTES`).
 #![cfg(target_os = "linux")]
 
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ const SYNC_MS: u32 = 4;
 const STORAGE_ERROR: i16 = 56;
 
 fn seed() -> Random {
-    Random::seeded_by("CHRONIK_TEST_SEED", 20_261_122)
+    Random::seeded_by("TEST_SEED", 20_261_122)
 }
 
 #[test]

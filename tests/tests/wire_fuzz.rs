@@ -1,7 +1,7 @@
 //! Mutated requests of every advertised API and version against the real binary: it may answer or close, but it lives
 //! on, stays small, and writes nothing.
 //!
-//! Short and seeded by default (`CHRONIK_TEST_SEED`); `CHRONIK_FUZZ_ROUNDS` mutations of each version make it long.
+//! Short and seeded by default (`TEST_SEED`); `TEST_FUZZ_ROUNDS` mutations of each version make it long.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use chronik_tests::broker::Broker;
 use chronik_tests::random::Random;
 use chronik_tests::wire::{Client, batch, fetch_request, produce_request};
 
-/// Mutations of each API version unless `CHRONIK_FUZZ_ROUNDS` says otherwise.
+/// Mutations of each API version unless `TEST_FUZZ_ROUNDS` says otherwise.
 const ROUNDS: usize = 20;
 
 /// Some requests wait for something; nobody here does.
@@ -167,8 +167,8 @@ fn mutated_requests_of_every_version_leave_broker_and_data_as_they_were() {
     }
     let before = (bystander.fetch("kept", 0), topics(&mut bystander));
     let rounds =
-        std::env::var("CHRONIK_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
-    let mut random = Random::seeded_by("CHRONIK_TEST_SEED", 1);
+        std::env::var("TEST_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+    let mut random = Random::seeded_by("TEST_SEED", 1);
 
     for (key, min, max) in advertised(&broker) {
         // Produce advertises versions that it refuses (KAFKA-18659).

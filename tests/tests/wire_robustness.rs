@@ -76,7 +76,7 @@ fn a_frame_cut_short_is_given_up_with_its_connection() {
 #[test]
 fn random_bytes_do_no_harm() {
     let broker = Broker::start();
-    let mut random = Random::seeded_by("CHRONIK_TEST_SEED", 1);
+    let mut random = Random::seeded_by("TEST_SEED", 1);
     let mut bystander = Client::connect(broker.kafka_addr());
     for _ in 0..300 {
         let mut client = Client::connect(broker.kafka_addr());

@@ -23,7 +23,7 @@ pub enum Form {
 
 impl Form {
     pub fn of_environment() -> Self {
-        match std::env::var("CHRONIK_TEST_FORM").as_deref() {
+        match std::env::var("TEST_FORM").as_deref() {
             Ok("full") => Form::Full,
             Ok("soak") => {
                 let minutes = std::env::var("SOAK_MINUTES").ok().and_then(|text| text.parse().ok());
