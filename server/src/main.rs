@@ -6,13 +6,13 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Four arenas are enough for a few busy threads; pages unused for a second go back to the system; no background
+/// Four arenas are enough for a few busy threads; pages unused for ten seconds go back to the system; no background
 /// thread, so that an idle broker sleeps.
 #[expect(unsafe_code, reason = "jemalloc reads its settings from this symbol; nothing else defines it")]
 #[cfg_attr(target_os = "macos", unsafe(export_name = "_rjem_malloc_conf"))]
 #[cfg_attr(not(target_os = "macos"), unsafe(export_name = "malloc_conf"))]
-pub static MALLOC_CONF: &[u8; 71] =
-    b"narenas:4,background_thread:false,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+pub static MALLOC_CONF: &[u8; 72] =
+    b"narenas:4,background_thread:false,dirty_decay_ms:10000,muzzy_decay_ms:0\0";
 
 fn main() -> ExitCode {
     chronik_server::cli::run()

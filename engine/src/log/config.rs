@@ -39,7 +39,7 @@ impl Default for LogConfig {
     /// Kafka's defaults, but for the segment size, which is Chronik's 250 MB.
     fn default() -> Self {
         Self {
-            segment_bytes: 250_000_000,
+            segment_bytes: 250 << 20,
             segment_ms: 7 * 24 * 3_600_000,
             retention_ms: Some(7 * 24 * 3_600_000),
             retention_bytes: None,

@@ -161,7 +161,7 @@ static SETTINGS: &[Setting] = &[
     row("chronik.produce.profile", Text, Some("high-throughput"), OneOf(PRODUCE_PROFILES), Medium, field!(storage.produce_profile),
         "What one commit (one fsync) may gather under load: `low-latency` 1 batch or 16 MiB; `balanced` 10 or 32 MiB; `high-throughput` 100 or 128 MiB; `extreme` 500 or 512 MiB. Ceilings: an idle disk commits at once and nothing waits for a timer."),
     row("chronik.wal.profile", Text, Some("auto"), OneOf(WAL_PROFILES), Medium, field!(storage.wal_profile),
-        "Memory for write buffers, cache, recent records and background jobs; `auto` chooses from cores, memory and cgroup limits."),
+        "Memory for write buffers, cache and recent records, and background threads: recent records take up to 16 MiB with `low`, 256 MiB with `medium`, 2 GiB with `high`, 8 GiB with `ultra`. `auto` chooses by memory or the cgroup's limit (from 2, 12 and 48 GiB on), and threads by cores."),
     row("chronik.disk.reserve.bytes", Long, Some("1073741824"), AtLeast(0), High, field!(storage.disk_reserve_bytes),
         "Free disk space below which produce is refused with a retriable error while reads go on. It recovers by itself."),
     row("http.addr", Text, Some("127.0.0.1:6092"), With(host_port), High, Bind::Addresses,

@@ -151,7 +151,11 @@ async fn render_metrics(State(state): State<HttpState>) -> Response {
 }
 
 async fn not_found() -> Response {
-    error(StatusCode::NOT_FOUND, "not_found", "there is nothing here; see docs/operations.md for the routes")
+    error(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        "there is nothing here: /metrics, /health/live and /health/ready are",
+    )
 }
 
 /// An error as every route tells it.

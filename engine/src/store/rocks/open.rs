@@ -85,8 +85,18 @@ pub(super) fn open(path: &Path, options: &RocksOptions) -> Result<(Database, Seq
         _ => OpenError::Inaccessible { path: path.to_owned(), reason: error.to_string() },
     };
     create_durably(path).map_err(inaccessible)?;
-    let db = DB::open_cf_descriptors(&options::database(options), path, options::families(options))
-        .map_err(|error| classify(path, error.into_string()))?;
+    let open_with = |options: &RocksOptions| {
+        DB::open_cf_descriptors(&options::database(options), path, options::families(options))
+            .map_err(rocksdb::Error::into_string)
+    };
+    let opened = match open_with(options) {
+        Err(reason) if options.direct_io && reason.contains("Direct I/O is not supported") => {
+            tracing::info!(path = %path.display(), "the file system has no direct I/O; writing through the page cache");
+            open_with(&RocksOptions { direct_io: false, ..*options })
+        }
+        opened => opened,
+    };
+    let db = opened.map_err(|reason| classify(path, reason))?;
     // Read under RocksDB's directory lock.
     let note = SequenceNote::open(path).map_err(inaccessible)?;
     let recovered = db.latest_sequence_number();

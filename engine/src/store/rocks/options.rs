@@ -22,10 +22,6 @@ const GIB: u64 = 1 << 30;
 /// because scans of small blobs are several times slower.
 const MIN_BLOB_BYTES: u64 = 8 * KIB as u64;
 
-/// Share of the oldest blob files that are collected when half of them is garbage, without being asked.
-const BLOB_GC_AGE_CUTOFF: f64 = 0.25;
-const BLOB_GC_FORCE_THRESHOLD: f64 = 0.5;
-
 /// RocksDB's own diary, in the data directory: this many files of this size.
 const INFO_LOG_FILES: usize = 4;
 const INFO_LOG_FILE_BYTES: usize = 4 * MIB;
@@ -107,13 +103,13 @@ impl FromStr for CommitProfile {
 /// How much memory and how many threads the store and what sits on it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WalProfile {
-    /// Under 1 GiB of memory, or one core.
+    /// Under 2 GiB of memory.
     Low,
-    /// A laptop or a small server.
+    /// From 2 GiB on: a small server, an edge box.
     Medium,
-    /// From 8 GiB and 4 cores on.
+    /// From 12 GiB on.
     High,
-    /// From 32 GiB and 16 cores on.
+    /// From 48 GiB on.
     Ultra,
 }
 
@@ -142,30 +138,36 @@ impl WalProfile {
     /// Every profile, smallest first.
     pub const ALL: [Self; 4] = [Self::Low, Self::Medium, Self::High, Self::Ultra];
 
-    /// The profile that fits this machine: its cores, and its memory or the control group's limit.
+    /// The profile that fits this machine's memory, or the control group's limit.
     pub fn detect() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self::for_machine(cores, memory_bytes())
+        Self::for_memory(memory_bytes())
     }
 
-    /// The profile for a machine of `cores` cores and `memory` bytes.
-    pub fn for_machine(cores: usize, memory: u64) -> Self {
-        match (cores, memory) {
-            (16.., memory) if memory >= 32 * GIB => Self::Ultra,
-            (4.., memory) if memory >= 8 * GIB => Self::High,
-            (2.., memory) if memory >= GIB => Self::Medium,
+    /// The profile for a machine of `memory` bytes. Memtables and ring together take a fifth of it at most.
+    pub const fn for_memory(memory: u64) -> Self {
+        match memory / GIB {
+            48.. => Self::Ultra,
+            12.. => Self::High,
+            2.. => Self::Medium,
             _ => Self::Low,
         }
     }
 
-    /// The numbers.
-    pub const fn budget(self) -> WalBudget {
+    /// The numbers for a process that may use the cores it has.
+    pub fn budget(self) -> WalBudget {
+        self.budget_on(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// The numbers on `cores` cores: memory is the profile's, threads are what the cores can feed.
+    pub fn budget_on(self, cores: usize) -> WalBudget {
         let (memtable, memtables, cache, jobs, ring, queue, open_files, read_threads) = match self {
             Self::Low => (16, 3, 8, 2, 16, 32, 256, 2),
-            Self::Medium => (64, 4, 32, 2, 64, 128, 1024, 4),
-            Self::High => (128, 4, 128, 4, 256, 256, 4096, 8),
-            Self::Ultra => (256, 6, 512, 8, 1024, 1024, 16_384, 16),
+            Self::Medium => (32, 4, 32, 2, 256, 128, 1024, 4),
+            Self::High => (64, 4, 128, 4, 2048, 256, 4096, 8),
+            Self::Ultra => (128, 6, 512, 8, 8192, 1024, 16_384, 16),
         };
+        // Flush and compaction each need one; readers mostly wait for the disk.
+        let (jobs, read_threads) = (jobs.min(cores.max(2)), read_threads.min(4 * cores));
         WalBudget {
             memtable_bytes: memtable * MIB,
             memtables,
@@ -221,12 +223,19 @@ pub struct RocksOptions {
     pub budget: WalBudget,
     /// How long trimmed ranges gather before their space is given back, well under the 60 s it may take.
     pub housekeeping_delay: Duration,
+    /// Write tables and blobs past the page cache, where the file system can.
+    pub direct_io: bool,
 }
 
 impl RocksOptions {
     /// Options for two profiles.
-    pub const fn new(commit: CommitProfile, wal: WalProfile) -> Self {
-        Self { caps: commit.caps(), budget: wal.budget(), housekeeping_delay: Duration::from_secs(5) }
+    pub fn new(commit: CommitProfile, wal: WalProfile) -> Self {
+        Self {
+            caps: commit.caps(),
+            budget: wal.budget(),
+            housekeeping_delay: Duration::from_secs(5),
+            direct_io: true,
+        }
     }
 }
 
@@ -261,6 +270,10 @@ pub(super) fn database(options: &RocksOptions) -> Options {
     // batch a disk request.
     db.set_advise_random_on_open(false);
     db.set_avoid_unnecessary_blocking_io(true);
+
+    // Flushed data is in the ring as long as it is likely to be read; a second copy in the page cache would cost more
+    // processor time than all else on the way to the disk.
+    db.set_use_direct_io_for_flush_and_compaction(options.direct_io);
 
     // Opening: no work that grows with the number of files.
     db.set_max_open_files(budget.open_files as i32);
@@ -317,9 +330,9 @@ fn family(keyspace: Keyspace, options: &RocksOptions, cache: &Cache) -> Options 
             family.set_min_blob_size(MIN_BLOB_BYTES);
             family.set_blob_file_size(4 * budget.memtable_bytes as u64);
             family.set_blob_compression_type(DBCompressionType::None);
-            family.set_enable_blob_gc(true);
-            family.set_blob_gc_age_cutoff(BLOB_GC_AGE_CUTOFF);
-            family.set_blob_gc_force_threshold(BLOB_GC_FORCE_THRESHOLD);
+            // RocksDB's own collection moves every live blob of the oldest files in any compaction, garbage or not: a
+            // log was written two to three times. `reclaim` collects, when there is garbage.
+            family.set_enable_blob_gc(false);
             family.set_blob_compaction_readahead_size(2 * MIB as u64);
             family
         }
@@ -368,12 +381,24 @@ mod tests {
     }
 
     #[test]
-    fn the_scarcer_of_cores_and_memory_decides() {
-        assert_eq!(WalProfile::for_machine(64, GIB / 2), WalProfile::Low);
-        assert_eq!(WalProfile::for_machine(1, 64 * GIB), WalProfile::Low);
-        assert_eq!(WalProfile::for_machine(2, 24 * GIB), WalProfile::Medium);
-        assert_eq!(WalProfile::for_machine(8, 16 * GIB), WalProfile::High);
-        assert_eq!(WalProfile::for_machine(32, 64 * GIB), WalProfile::Ultra);
+    fn memory_decides_the_profile_and_cores_its_threads() {
+        assert_eq!(WalProfile::for_memory(GIB / 2), WalProfile::Low);
+        assert_eq!(WalProfile::for_memory(4 * GIB), WalProfile::Medium);
+        assert_eq!(WalProfile::for_memory(24 * GIB), WalProfile::High);
+        assert_eq!(WalProfile::for_memory(64 * GIB), WalProfile::Ultra);
+        let (narrow, wide) = (WalProfile::Ultra.budget_on(1), WalProfile::Ultra.budget_on(64));
+        assert_eq!((narrow.background_jobs, narrow.read_threads), (2, 4));
+        assert_eq!((wide.background_jobs, wide.read_threads), (8, 16));
+        assert_eq!(narrow.ring_bytes, wide.ring_bytes);
+    }
+
+    #[test]
+    fn no_profile_takes_more_than_a_fifth_of_the_least_memory_it_is_chosen_for() {
+        for (profile, least) in [(WalProfile::Medium, 2), (WalProfile::High, 12), (WalProfile::Ultra, 48)] {
+            let budget = profile.budget_on(4);
+            let taken = budget.memtable_bytes * budget.memtables + budget.ring_bytes;
+            assert!((taken as u64) < least * GIB / 5, "{profile:?}");
+        }
     }
 
     #[test]
