@@ -17,6 +17,7 @@ pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod net;
+pub mod request;
 pub mod runtime;
 pub mod server;
 pub mod topic_rules;

@@ -13,7 +13,7 @@ use chronik_tests::wire::Client;
 mod crash_support;
 use crash_support::{Form, create_topic, leader_epochs, verdict};
 
-const KILLS_SHORT: usize = 14;
+const KILLS_SHORT: usize = 30;
 const KILLS_FULL: usize = 100;
 const TOPICS: [(&str, i32); 3] = [("ledger", 6), ("unsynced", 2), ("trimmed", 2)];
 

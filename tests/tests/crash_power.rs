@@ -17,7 +17,7 @@ use chronik_tests::wire::{Client, batch, produce_request};
 mod crash_support;
 use crash_support::{Form, create_topic, verdict};
 
-const CUTS_SHORT: usize = 8;
+const CUTS_SHORT: usize = 16;
 const CUTS_FULL: usize = 40;
 /// A sync takes this long, so that a cut finds something that is not synced.
 const SYNC_MS: u32 = 4;

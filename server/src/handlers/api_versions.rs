@@ -7,8 +7,9 @@ use chronik_protocol::codec::messages::api_versions_response::ApiVersion;
 use chronik_protocol::codec::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use chronik_protocol::message;
 
-use crate::dispatch::{APIS, Api, RequestContext};
+use crate::dispatch::{APIS, Api};
 use crate::error_code::ErrorCode;
+use crate::request::RequestContext;
 
 const API_VERSIONS: i16 = 18;
 const PRODUCE: i16 = 0;

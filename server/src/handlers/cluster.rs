@@ -16,8 +16,8 @@ use chronik_protocol::message;
 
 use super::authorized_operations;
 use crate::disk;
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
+use crate::request::RequestContext;
 
 /// Kafka's `EndpointType`.
 const BROKERS: i8 = 1;

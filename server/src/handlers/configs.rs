@@ -10,7 +10,7 @@ pub use alter::{alter, incremental_alter};
 pub use describe::{describe, list_resources};
 
 use super::refusal::Refusal;
-use crate::dispatch::RequestContext;
+use crate::request::RequestContext;
 
 /// Kafka's `ConfigResource.Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

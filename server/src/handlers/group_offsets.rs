@@ -30,9 +30,9 @@ use crate::coordinator::group::{
     CommitRequest, FetchRequest, FetchedOffset, GroupError, OffsetDeleteRequest as DeleteRequest,
     OffsetToCommit,
 };
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
 use crate::internal_topics;
+use crate::request::RequestContext;
 
 /// OffsetCommit and OffsetFetch from which on topics are named by id alone.
 const TOPIC_IDS: i16 = 10;

@@ -28,8 +28,8 @@ use uuid::Uuid;
 
 use super::authorized_operations;
 use crate::coordinator::group::{self, GroupDescription, GroupError, JoinReply, LeavingMember, SyncReply};
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
+use crate::request::RequestContext;
 
 /// Kafka's `CoordinatorType`.
 const GROUP_KEY: i8 = 0;

@@ -21,8 +21,8 @@ use chronik_protocol::codec::messages::{
 use chronik_protocol::message;
 
 use super::lookup::{self, NO_EPOCH, Place};
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
+use crate::request::RequestContext;
 
 /// `READ_COMMITTED` on the wire.
 const READ_COMMITTED: i8 = 1;

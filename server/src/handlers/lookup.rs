@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use chronik_engine::log::PartitionLog;
 
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
 use crate::internal_topics;
+use crate::request::RequestContext;
 
 /// "No leader epoch" on the wire.
 pub(super) const NO_EPOCH: i32 = -1;

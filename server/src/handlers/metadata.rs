@@ -20,9 +20,9 @@ pub use describe::describe_topic_partitions;
 
 use super::authorized_operations;
 use super::topics;
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
 use crate::internal_topics::{self, InternalTopic};
+use crate::request::RequestContext;
 use crate::topic_rules;
 
 /// First version whose request may name topics by id; in 10 and 11 the field is there and must be empty

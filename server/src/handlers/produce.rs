@@ -18,10 +18,10 @@ use chronik_protocol::codec::messages::produce_response::{
 use chronik_protocol::codec::{self, StrBytes, messages};
 use chronik_protocol::message;
 
-use crate::dispatch::{ReplyFuture, RequestContext, RequestError};
 use crate::error_code::ErrorCode;
 use crate::limits::DECOMPRESSED_BATCH_BYTES_MAX;
 use crate::net::Reply;
+use crate::request::{ReplyFuture, RequestContext, RequestError};
 use crate::topic_rules;
 use std::sync::Arc;
 

@@ -7,8 +7,8 @@
 use chronik_protocol::codec::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use chronik_protocol::message;
 
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
+use crate::request::RequestContext;
 
 /// "None" on the wire.
 const NO_PRODUCER_ID: i64 = -1;

@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 use super::lookup::{self, Place};
 use super::refusal::{Refusal, outcome};
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
 use crate::internal_topics;
+use crate::request::RequestContext;
 use crate::topic_rules;
 
 /// Asks for everything that is visible to be deleted.

@@ -13,10 +13,11 @@ use chronik_protocol::codec::{self, KafkaResponse};
 use crate::broker::{Broker, ListenerInfo};
 use crate::config::{BrokerConfig, Sources};
 use crate::coordinator::GroupCoordinator;
-use crate::dispatch::{RequestContext, find};
+use crate::dispatch::find;
 use crate::handlers::fetch::{FetchSessions, ScanMemory};
 use crate::limits::FETCH_SCANNED_BYTES_MAX;
 use crate::metrics::BrokerMetrics;
+use crate::request::RequestContext;
 use crate::runtime::Clock;
 use crate::server::engine_options;
 

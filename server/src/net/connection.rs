@@ -21,7 +21,8 @@ use super::memory::{RequestMemory, Reserved};
 use super::reader::{Frame, FrameReader, ReadError};
 use super::reply::Reply;
 use crate::broker::{Broker, ListenerInfo};
-use crate::dispatch::{self, Prepared, ReplyFuture, RequestError};
+use crate::dispatch::{self, Prepared};
+use crate::request::{ReplyFuture, RequestError};
 
 /// What all connections of a listener share.
 #[derive(Clone)]

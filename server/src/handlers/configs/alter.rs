@@ -15,11 +15,11 @@ use chronik_protocol::message;
 use super::{ResourceType, check_broker_id};
 use crate::broker::Broker;
 use crate::config::{describe_topic, is_list_config, validate_overrides};
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
 use crate::handlers::refusal::{Refusal, outcome};
 use crate::handlers::topics::lock_changes;
 use crate::internal_topics;
+use crate::request::RequestContext;
 use crate::topic_rules;
 
 /// What is to happen with one config (Kafka's `AlterConfigOp.OpType`).

@@ -12,10 +12,10 @@ use chronik_protocol::message;
 
 use super::{ResourceType, check_broker_id};
 use crate::config::{ConfigEntry, describe_topic};
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
 use crate::handlers::refusal::{Refusal, outcome};
 use crate::internal_topics;
+use crate::request::RequestContext;
 use crate::topic_rules;
 
 /// Answers DescribeConfigs.

@@ -22,10 +22,10 @@ use chronik_protocol::codec::{self, messages};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::lookup::{NO_EPOCH, check_leader_epoch};
-use crate::dispatch::{ReplyFuture, RequestContext, RequestError};
 use crate::error_code::ErrorCode;
 use crate::internal_topics;
 use crate::net::Reply;
+use crate::request::{ReplyFuture, RequestContext, RequestError};
 pub use read::ScanMemory;
 use read::{Fetched, Limits, Place, Target};
 use response::{Endpoint, FetchAnswer, PartitionAnswer, TELLS_LEADER};

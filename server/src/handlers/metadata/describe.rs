@@ -11,10 +11,10 @@ use chronik_protocol::codec::messages::describe_topic_partitions_response::{
 use chronik_protocol::message;
 
 use super::wire_id;
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
 use crate::handlers::authorized_operations;
 use crate::internal_topics;
+use crate::request::RequestContext;
 use crate::topic_rules;
 
 /// Partitions one page may have, whatever the client asks: Kafka's `max.request.partition.size.limit`.

@@ -14,11 +14,11 @@ use chronik_protocol::message;
 use super::{PARTITIONS_PER_REQUEST_MAX, check_replicas, lock_changes, within};
 use crate::broker::Broker;
 use crate::config::{describe_topic, validate_overrides};
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
 use crate::handlers::metadata::wire_id;
 use crate::handlers::refusal::Refusal;
 use crate::internal_topics;
+use crate::request::RequestContext;
 use crate::topic_rules;
 
 /// What a legal request for a topic amounts to.

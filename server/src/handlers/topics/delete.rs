@@ -9,11 +9,11 @@ use chronik_protocol::message;
 
 use super::{lock_changes, within};
 use crate::broker::Broker;
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
 use crate::handlers::metadata::wire_id;
 use crate::handlers::refusal::{Refusal, outcome};
 use crate::internal_topics;
+use crate::request::RequestContext;
 
 /// First version whose clients know TOPIC_DELETION_DISABLED.
 const KNOWS_DISABLED: i16 = 3;

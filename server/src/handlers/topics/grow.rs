@@ -10,10 +10,10 @@ use chronik_protocol::message;
 
 use super::{PARTITIONS_PER_REQUEST_MAX, check_replicas, lock_changes, within};
 use crate::broker::Broker;
-use crate::dispatch::RequestContext;
 use crate::error_code::ErrorCode;
 use crate::handlers::refusal::{Refusal, outcome};
 use crate::internal_topics;
+use crate::request::RequestContext;
 
 /// Answers CreatePartitions.
 pub async fn create_partitions(
