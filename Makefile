@@ -10,7 +10,9 @@ CARGO := cargo
 BIN   := $(CARGO_TARGET_DIR)/release/chronik-server
 ARGS  ?= start
 
-.PHONY: help run build test test-full soak lint fmt bench bench-compare docs setup clean-data
+PREFIX ?= /usr/local
+
+.PHONY: help run build install test test-full soak lint fmt bench bench-compare docs setup clean-data
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -24,6 +26,10 @@ build: setup ## Build everything
 
 run: build ## Build and start a broker (ARGS="start --data-dir D …")
 	$(BIN) $(ARGS)
+
+install: build ## Put chronik-server and chronik-bench into PREFIX/bin (default /usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BIN) $(CARGO_TARGET_DIR)/release/chronik-bench $(DESTDIR)$(PREFIX)/bin/
 
 test: setup ## The seeded short form of every suite (under 25 minutes once built)
 	@scripts/test.sh short

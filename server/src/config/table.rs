@@ -159,7 +159,7 @@ static SETTINGS: &[Setting] = &[
         "An idempotent producer is forgotten by a partition after this long without a record; looked for every `log.retention.check.interval.ms`."),
     // Chronik's own.
     row("chronik.produce.profile", Text, Some("high-throughput"), OneOf(PRODUCE_PROFILES), Medium, field!(storage.produce_profile),
-        "What one commit (one fsync) may gather under load: `low-latency` 1 batch or 16 MiB; `balanced` 10 or 32 MiB; `high-throughput` 100 or 128 MiB; `extreme` 500 or 512 MiB. Ceilings: an idle disk commits at once and nothing waits for a timer."),
+        "What one commit (one fsync) may gather under load: `low-latency` 1 batch, 10 ms of arrivals or 16 MiB; `balanced` 10, 100 ms, 32 MiB; `high-throughput` 100, 500 ms, 128 MiB; `extreme` 500, 2 s, 512 MiB. Ceilings: an idle disk commits at once and nothing waits for a timer."),
     row("chronik.wal.profile", Text, Some("auto"), OneOf(WAL_PROFILES), Medium, field!(storage.wal_profile),
         "Memory for write buffers, cache and recent records, and background threads: recent records take up to 16 MiB with `low`, 256 MiB with `medium`, 2 GiB with `high`, 8 GiB with `ultra`. `auto` chooses by memory or the cgroup's limit (from 2, 12 and 48 GiB on), and threads by cores."),
     row("chronik.disk.reserve.bytes", Long, Some("1073741824"), AtLeast(0), High, field!(storage.disk_reserve_bytes),

@@ -28,6 +28,7 @@ struct Pending {
     ops: Vec<Op>,
     bytes: usize,
     durability: Durability,
+    queued: Instant,
     observer: Option<(Arc<dyn CommitObserver>, u64)>,
     resolver: TicketResolver,
 }
@@ -67,12 +68,13 @@ impl Queue {
         let (ticket, resolver) = Ticket::new();
         let bytes = batch.bytes();
         let (ops, observer) = batch.into_parts();
+        let queued = Instant::now();
         let mut state = self.state.lock();
         if let Some(error) = state.refusal.clone() {
             return Ticket::resolved(Err(error));
         }
         state.waiting_bytes += bytes;
-        state.waiting.push_back(Pending { ops, bytes, durability, observer, resolver });
+        state.waiting.push_back(Pending { ops, bytes, durability, queued, observer, resolver });
         let wake = std::mem::take(&mut state.asleep);
         drop(state);
         if wake {
@@ -133,8 +135,12 @@ impl Queue {
         state.asleep = false;
         let mut bytes = 0_usize;
         while let Some(next) = state.waiting.front() {
-            let full = taken.len() >= caps.max_batches || bytes + next.bytes > caps.max_bytes;
-            if full && !taken.is_empty() {
+            let full = taken.first().is_some_and(|first| {
+                taken.len() >= caps.max_batches
+                    || bytes + next.bytes > caps.max_bytes
+                    || next.queued.saturating_duration_since(first.queued) > caps.max_span
+            });
+            if full {
                 break;
             }
             bytes += next.bytes;

@@ -33,19 +33,22 @@ pub struct CommitCaps {
     pub max_batches: usize,
     /// Payload bytes in one write; one larger batch still goes alone.
     pub max_bytes: usize,
+    /// Time between the arrivals of the first and the last batch in one write. Batches queue while the write before
+    /// theirs is fsynced, so this matters after a slow one: the oldest are not held up by all that came since.
+    pub max_span: Duration,
 }
 
 /// Named [`CommitCaps`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CommitProfile {
-    /// 1 batch, 16 MiB: each batch has an fsync of its own.
+    /// 1 batch, 10 ms, 16 MiB: each batch has an fsync of its own.
     LowLatency,
-    /// 10 batches, 32 MiB.
+    /// 10 batches, 100 ms, 32 MiB.
     Balanced,
-    /// 100 batches, 128 MiB.
+    /// 100 batches, 500 ms, 128 MiB.
     #[default]
     HighThroughput,
-    /// 500 batches, 512 MiB.
+    /// 500 batches, 2 s, 512 MiB.
     Extreme,
 }
 
@@ -55,13 +58,13 @@ impl CommitProfile {
 
     /// What the profile allows one commit.
     pub const fn caps(self) -> CommitCaps {
-        let (max_batches, mebibytes) = match self {
-            Self::LowLatency => (1, 16),
-            Self::Balanced => (10, 32),
-            Self::HighThroughput => (100, 128),
-            Self::Extreme => (500, 512),
+        let (max_batches, span_ms, mebibytes) = match self {
+            Self::LowLatency => (1, 10, 16),
+            Self::Balanced => (10, 100, 32),
+            Self::HighThroughput => (100, 500, 128),
+            Self::Extreme => (500, 2000, 512),
         };
-        CommitCaps { max_batches, max_bytes: mebibytes * MIB }
+        CommitCaps { max_batches, max_bytes: mebibytes * MIB, max_span: Duration::from_millis(span_ms) }
     }
 
     /// The name in configuration files.

@@ -228,14 +228,24 @@ fn caps_bound_what_one_commit_gathers() {
     assert!(queue.bytes() > 700);
     let sizes = |caps: CommitCaps| {
         let queue = Queue::new(1 << 20);
-        let _tickets: Vec<Ticket> = (0..7).map(|_| queue.submit(put("key", 100), Durability::Os)).collect();
+        let submit = |_| {
+            std::thread::sleep(Duration::from_micros(50));
+            queue.submit(put("key", 100), Durability::Os)
+        };
+        let _tickets: Vec<Ticket> = (0..7).map(submit).collect();
         queue.close();
         queue.group_sizes(caps)
     };
-    assert_eq!(sizes(CommitCaps { max_batches: 1, max_bytes: 1 << 20 }), [1; 7]);
-    assert_eq!(sizes(CommitCaps { max_batches: 3, max_bytes: 1 << 20 }), [3, 3, 1]);
-    assert_eq!(sizes(CommitCaps { max_batches: 100, max_bytes: 210 }), [2, 2, 2, 1]);
-    assert_eq!(sizes(CommitCaps { max_batches: 100, max_bytes: 10 }), [1; 7], "a large batch goes alone");
+    let caps = CommitProfile::Extreme.caps();
+    assert_eq!(sizes(CommitCaps { max_batches: 1, ..caps }), [1; 7]);
+    assert_eq!(sizes(CommitCaps { max_batches: 3, ..caps }), [3, 3, 1]);
+    assert_eq!(sizes(CommitCaps { max_bytes: 210, ..caps }), [2, 2, 2, 1]);
+    assert_eq!(sizes(CommitCaps { max_bytes: 10, ..caps }), [1; 7], "a large batch goes alone");
+    assert_eq!(
+        sizes(CommitCaps { max_span: Duration::from_micros(1), ..caps }),
+        [1; 7],
+        "none came with another"
+    );
     drop(tickets);
 }
 
