@@ -91,21 +91,24 @@ pub fn decode_request_header(frame: &mut Bytes) -> Result<RequestHeader, CodecEr
     })
 }
 
-/// Reads a request's body, all of it.
+/// Reads a request's body. Bytes behind it are ignored, as Kafka ignores them: librdkafka 2 sends three of them with each
+/// Metadata that asks for every topic.
 ///
 /// Byte fields share the memory of `body`. Beyond them a hostile body makes this allocate at most the arrays that its
 /// bytes pay for: an element costs at least one byte on the wire and at most a few hundred in memory.
 ///
 /// # Errors
-/// [`CodecError`] when the body does not follow the schema, or is followed by more bytes.
+/// [`CodecError`] when the body does not follow the schema.
 pub fn decode_body<R: KafkaRequest>(body: Bytes, version: i16) -> Result<R, CodecError> {
-    decode_message(body, version)
+    let limits = limits(body.len());
+    let mut decoder = Decoder::new(body, limits)?;
+    Ok(R::decode(&mut decoder, ApiVersion::new(version))?)
 }
 
-/// Reads any message without its header.
+/// Reads any message without its header, to the last byte.
 ///
 /// # Errors
-/// As [`decode_body`].
+/// [`CodecError`] when the bytes do not follow the schema, or are followed by more.
 pub fn decode_message<M: KafkaMessage>(body: Bytes, version: i16) -> Result<M, CodecError> {
     let limits = limits(body.len());
     Ok(M::decode_from_bytes(body, ApiVersion::new(version), limits)?)

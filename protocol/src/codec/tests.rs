@@ -78,7 +78,7 @@ fn unknown_keys_and_versions_are_told_apart() {
 }
 
 #[test]
-fn a_body_with_too_few_or_too_many_bytes_is_refused() {
+fn a_body_with_too_few_bytes_is_refused_and_bytes_behind_it_are_ignored() {
     let request = message!(HeartbeatRequest { group_id: "group".into(), member_id: "m".into() });
     let mut body = BytesMut::new();
     let written = encode_response_body_into(&request, 4, &mut body).unwrap();
@@ -87,8 +87,9 @@ fn a_body_with_too_few_or_too_many_bytes_is_refused() {
     for cut in 0..body.len() {
         assert!(decode_body::<HeartbeatRequest>(body.slice(..cut), 4).is_err(), "{cut}");
     }
-    let longer = [&body[..], &[0]].concat();
-    assert!(decode_body::<HeartbeatRequest>(longer.into(), 4).is_err());
+    let longer = Bytes::from([&body[..], &[0, 0, 0]].concat());
+    assert_eq!(decode_body::<HeartbeatRequest>(longer.clone(), 4), Ok(request));
+    assert!(decode_message::<HeartbeatRequest>(longer, 4).is_err());
 }
 
 #[test]
