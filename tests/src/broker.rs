@@ -206,7 +206,11 @@ impl Broker {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("a log file");
         let mut command = Command::new(&binary);
         command.arg("start").arg("--data-dir").arg(&self.data_dir);
-        command.args(["--kafka-addr", &self.kafka.to_string(), "--http-addr", &self.http.to_string()]);
+        command.args(["--http-addr", &self.http.to_string()]);
+        // Who names listeners knows their addresses.
+        if !self.options.settings.iter().any(|(name, _)| name == "listeners") {
+            command.args(["--kafka-addr", &self.kafka.to_string()]);
+        }
         for (name, value) in &self.options.settings {
             command.arg("--set").arg(format!("{name}={value}"));
         }

@@ -141,19 +141,17 @@ pub fn told_by_default(bind: &HostPort, detect: impl Fn(bool) -> IpAddr) -> (Hos
     }
 }
 
-/// The address of an interface that other machines can probably reach: IPv4 first, since every
-/// client speaks it; a global IPv6 address for an IPv6 wildcard without one; else loopback.
+/// The address of an interface that other machines can probably reach, of the wildcard's own family: `[::]` is bound
+/// for IPv6 alone, so an IPv4 address would lead nowhere. Else loopback.
 pub fn detect_interface(ipv6: bool) -> IpAddr {
-    let mut addresses: Vec<IpAddr> = if_addrs::get_if_addrs()
+    let mut addresses = if_addrs::get_if_addrs()
         .unwrap_or_default()
         .into_iter()
         .filter(|interface| !interface.is_loopback() && !interface.is_link_local())
         .filter(|interface| !is_bridge(&interface.name))
         .map(|interface| interface.ip())
-        .filter(|ip| ipv6 || ip.is_ipv4())
-        .collect();
-    addresses.sort_by_key(IpAddr::is_ipv6);
-    addresses.first().copied().unwrap_or(if ipv6 {
+        .filter(|ip| ip.is_ipv6() == ipv6);
+    addresses.next().unwrap_or(if ipv6 {
         IpAddr::V6(Ipv6Addr::LOCALHOST)
     } else {
         IpAddr::V4(Ipv4Addr::LOCALHOST)
