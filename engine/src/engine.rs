@@ -157,6 +157,11 @@ impl Engine {
         self.shards.iter().map(|shard| shard.budget.used_bytes()).sum()
     }
 
+    /// Bytes that the tail rings may hold.
+    pub fn ring_bytes_max(&self) -> usize {
+        self.shards.iter().map(|shard| shard.budget.limit_bytes()).sum()
+    }
+
     /// Creates a topic; durable when this returns.
     ///
     /// # Errors

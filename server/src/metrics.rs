@@ -40,6 +40,10 @@ pub const TOPICS: &str = "chronik_topics_count";
 pub const PARTITIONS: &str = "chronik_partitions_count";
 /// Records between a group's committed offset and the end of the partition.
 pub const CONSUMER_LAG: &str = "chronik_consumer_lag_records";
+/// Recent batches kept in memory.
+pub const RING_BYTES: &str = "chronik_ring_bytes";
+/// What recent batches may take.
+pub const RING_LIMIT: &str = "chronik_ring_limit_bytes";
 /// Store internals, by the store's own names.
 pub const STORE_INTERNALS: &str = "chronik_store_internals";
 /// Memory of this process.
@@ -99,6 +103,8 @@ pub static ALL: &[Metric] = &[
     metric(store::COMMIT_BYTES, H, Unit::Bytes, "Bytes that one commit gathered"),
     metric(store::QUEUE_BYTES, G, Unit::Bytes, "Bytes that wait for the disk"),
     metric(log::PARTITIONS_OFFLINE, C, Unit::Count, "Partitions taken offline because their stored data could not be read"),
+    metric(RING_BYTES, G, Unit::Bytes, "Recent batches kept in memory, which fetches are served from"),
+    metric(RING_LIMIT, G, Unit::Bytes, "What recent batches may take, as chronik.wal.profile says"),
     metric(STORE_INTERNALS, G, Unit::Count, "The store's own figures, by label `name` (memtables, tables, blobs, compactions, background errors, …)"),
     metric(RESIDENT_MEMORY, G, Unit::Bytes, "Resident memory of the process (Linux)"),
 ];

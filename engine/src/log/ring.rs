@@ -94,6 +94,11 @@ impl RingBudget {
         Arc::new(Self { limit_bytes, order: Mutex::default() })
     }
 
+    /// Bytes that may be in use.
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
     /// Bytes in use.
     pub fn used_bytes(&self) -> usize {
         self.order.lock().used_bytes

@@ -40,6 +40,8 @@ impl BrokerFigures {
             }
         }
         metrics::gauge!(names::STORAGE_USAGE).set(usage as f64);
+        metrics::gauge!(names::RING_BYTES).set(self.broker.engine.ring_bytes_used() as f64);
+        metrics::gauge!(names::RING_LIMIT).set(self.broker.engine.ring_bytes_max() as f64);
         let topics = self.broker.engine.topics();
         metrics::gauge!(names::TOPICS).set(topics.len() as f64);
         metrics::gauge!(names::PARTITIONS).set(topics.partition_count() as f64);

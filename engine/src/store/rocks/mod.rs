@@ -59,13 +59,14 @@ const PROPERTIES_BY_FAMILY: [(&str, &str); 9] = [
 ];
 
 /// RocksDB's figures of the whole database.
-const PROPERTIES: [(&str, &str); 7] = [
+const PROPERTIES: [(&str, &str); 8] = [
     ("background_errors", "rocksdb.background-errors"),
     ("write_stopped", "rocksdb.is-write-stopped"),
     ("delayed_write_rate", "rocksdb.actual-delayed-write-rate"),
     ("running_compactions", "rocksdb.num-running-compactions"),
     ("running_flushes", "rocksdb.num-running-flushes"),
     ("block_cache_bytes", "rocksdb.block-cache-usage"),
+    ("block_cache_limit_bytes", "rocksdb.block-cache-capacity"),
     ("snapshots", "rocksdb.num-snapshots"),
 ];
 
