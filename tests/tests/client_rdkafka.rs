@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One call of `poll`.
 const POLL: Duration = Duration::from_millis(50);
 
+/// A key or a value.
+type Field<'a> = Option<&'a [u8]>;
+
 fn config(broker: &Broker) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", broker.bootstrap()).set_log_level(RDKafkaLogLevel::Error);
@@ -161,7 +164,7 @@ async fn headers_keys_and_nulls_come_back_as_they_were() {
     consumer.assign(&at("shapes", 0, Offset::Beginning)).expect("an assignment");
     let found = read(&consumer, 5);
     let shapes: Vec<_> = found.iter().map(|message| (message.key(), message.payload())).collect();
-    let expected: [(Option<&[u8]>, Option<&[u8]>); 5] = [
+    let expected: [(Field<'_>, Field<'_>); 5] = [
         (Some(b"key"), Some(b"value")),
         (Some(b"tombstone"), None),
         (None, Some(b"no key")),
