@@ -8,7 +8,7 @@ use crate::config::BrokerConfig;
 use crate::coordinator::GroupCoordinator;
 use crate::handlers::fetch::{FetchSessions, ScanMemory};
 use crate::metrics::BrokerMetrics;
-use crate::runtime::Clock;
+use crate::runtime::{Clock, Stopping};
 
 /// One running broker.
 pub struct Broker {
@@ -26,6 +26,8 @@ pub struct Broker {
     pub metrics: BrokerMetrics,
     /// The time.
     pub clock: Clock,
+    /// Whether it is stopping.
+    pub stopping: Stopping,
 }
 
 /// A listener as clients see it.

@@ -41,16 +41,21 @@ pub fn space(path: &Path) -> std::io::Result<DiskSpace> {
     Ok(DiskSpace { total_bytes: block.saturating_mul(total), free_bytes: block.saturating_mul(free) })
 }
 
+/// Free bytes from which on produce is taken again: a quarter above the reserve, so that it does not flap.
+pub fn resume_bytes(reserve_bytes: u64) -> u64 {
+    reserve_bytes.saturating_add(reserve_bytes / 4)
+}
+
 /// Keeps the engine's writable mark true to the disk until `stopping` turns true.
 ///
-/// Produce stops below `reserve_bytes` free, and goes on above a quarter more, so that it does not flap.
+/// Produce stops below `reserve_bytes` free, and goes on from [`resume_bytes`].
 pub async fn watch_space(
     engine: Arc<Engine>,
     data_dir: PathBuf,
     reserve_bytes: u64,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let resume_bytes = reserve_bytes.saturating_add(reserve_bytes / 4);
+    let resume_bytes = resume_bytes(reserve_bytes);
     let mut ticks = tokio::time::interval(Duration::from_millis(DISK_CHECK_INTERVAL_MS));
     while !*stopping.borrow() {
         tokio::select! {

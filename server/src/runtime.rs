@@ -1,10 +1,12 @@
 //! Owns what the rest of the server must not reach for by itself: the time, randomness, and whether the broker
-//! serves. They are passed in, so that a test can stop the clock and repeat the dice.
+//! serves or stops. They are passed in, so that a test can stop the clock and repeat the dice.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
 
 /// The time, or a test's idea of it. Cheap to clone.
 #[derive(Clone)]
@@ -79,6 +81,35 @@ impl Readiness {
     /// Asked by whoever wants to send traffic.
     pub fn is_ready(&self) -> bool {
         self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Whether the broker is stopping; what would wait longer answers instead. Cheap to clone, all clones are one.
+#[derive(Clone, Debug)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    /// Follows a channel that turns true once.
+    pub fn new(stopping: watch::Receiver<bool>) -> Self {
+        Self(stopping)
+    }
+
+    /// For a broker that is never stopped.
+    pub fn never() -> Self {
+        Self(watch::channel(false).1)
+    }
+
+    /// Asked before waiting.
+    pub fn is_asked(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// Returns when it is.
+    pub async fn asked(&mut self) {
+        if self.0.wait_for(|stopping| *stopping).await.is_err() {
+            // Nobody is left who could ask.
+            std::future::pending().await
+        }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::http::{self, HttpState};
 use crate::limits::{CLOSE_TIMEOUT_SECONDS, FETCH_SCANNED_BYTES_MAX};
 use crate::metrics::BrokerMetrics;
 use crate::net::{self, BoundListener, ConnectionLimits, NamedListener, RequestMemory};
-use crate::runtime::{Clock, Readiness};
+use crate::runtime::{Clock, Readiness, Stopping};
 
 /// Why the broker did not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +114,7 @@ pub async fn run_on(
     let groups = GroupCoordinator::open(&engine, &config.group, clock.clone())
         .await
         .map_err(|error| StartError::DataDir(error.to_string()))?;
+    let (stop, stopping) = watch::channel(false);
     let broker = Arc::new(Broker {
         fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
         scan_memory: ScanMemory::new(FETCH_SCANNED_BYTES_MAX),
@@ -121,13 +122,14 @@ pub async fn run_on(
         engine: engine.clone(),
         groups,
         clock,
+        stopping: Stopping::new(stopping.clone()),
         config: config.clone(),
     });
 
-    let (stop, stopping) = watch::channel(false);
+    let (stop_http, http_stopping) = watch::channel(false);
     let memory = RequestMemory::new(config.network.queued_max_request_bytes);
     let http_state = HttpState::new(broker.clone(), readiness.clone());
-    let http_task = tokio::spawn(http::serve(http_listener, http_state, stopping.clone()));
+    let http_task = tokio::spawn(http::serve(http_listener, http_state, http_stopping));
     let kafka_task = tokio::spawn(net::serve(
         listeners,
         broker.clone(),
@@ -163,7 +165,10 @@ pub async fn run_on(
     }
     // Parked joins are answered first, so that their connections need not wait out the drain.
     let _ = broker.groups.stop().await;
-    let _ = tokio::join!(kafka_task, http_task, disk_task, retention_task);
+    let _ = tokio::join!(kafka_task, disk_task, retention_task);
+    // Last, so that whoever watches can tell a broker that drains from one that is gone.
+    let _ = stop_http.send(true);
+    let _ = http_task.await;
     let closing = tokio::time::timeout(Duration::from_secs(CLOSE_TIMEOUT_SECONDS), engine.close()).await;
     closing
         .map_err(|_| StartError::Close(format!("the store took longer than {CLOSE_TIMEOUT_SECONDS} s")))?

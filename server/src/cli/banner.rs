@@ -22,8 +22,10 @@ pub fn text(config: &BrokerConfig) -> String {
         );
     }
     let http = reachable(config.http.http_addr);
-    let _ =
-        writeln!(out, "  http   http://{http}  (/health/live, /health/ready, /metrics, /v1/admin/config)");
+    // As the guard of these routes decides: without a key they are for this machine only.
+    let admin = config.http.http_addr.ip().is_loopback() || config.http.admin_api_key.is_some();
+    let admin = if admin { ", /v1/admin/config" } else { "" };
+    let _ = writeln!(out, "  http   http://{http}  (/health/live, /health/ready, /metrics{admin})");
     if let Some(first) = config.listeners.first() {
         let bootstrap = &first.advertised;
         let _ = writeln!(out, "\nTry it:");

@@ -88,7 +88,7 @@ struct Settings {
     #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
     /// Broker id that clients see [default: 1].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     node_id: Option<String>,
     /// error, warn, info, debug, trace, or directives by module [default: info].
     #[arg(short, long, value_name = "LEVEL")]

@@ -4,11 +4,12 @@
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chronik_engine::store::rocks::create_durably;
 
 use crate::config::{BrokerConfig, Fault, Origin};
+use crate::disk::{resume_bytes, space};
 
 /// Held by the one broker that uses a data directory; its text is that broker's process id.
 const LOCK_FILE: &str = "chronik.lock";
@@ -19,6 +20,19 @@ pub struct Place {
     pub faults: Vec<Fault>,
     /// Keep it as long as the directory is used: dropping it unlocks.
     pub lock: Option<File>,
+    /// The data directory, when it was not there before.
+    made: Option<PathBuf>,
+}
+
+impl Place {
+    /// For a start that is refused: takes away the directory that looking at the place has made.
+    pub fn undo(self) {
+        if let (Some(made), Some(_lock)) = (self.made, self.lock) {
+            // Best effort, and only what can be ours: the lock file, and the directory when nothing else is in it.
+            let _ = std::fs::remove_file(made.join(LOCK_FILE));
+            let _ = std::fs::remove_dir(made);
+        }
+    }
 }
 
 /// Looks at everything. `skip` names the options that are known to be wrong already: their defaults are not what the
@@ -31,15 +45,20 @@ pub fn place(config: &BrokerConfig, skip: &[&str]) -> Place {
         }
     }
     let mut lock = None;
+    let dir = &config.node.data_dir;
+    let made = (!dir.exists()).then(|| dir.clone());
     if !skip.contains(&"data.dir") {
-        match lock_data_dir(&config.node.data_dir) {
-            Ok(file) => lock = Some(file),
+        match lock_data_dir(dir) {
+            Ok(file) => {
+                lock = Some(file);
+                faults.extend(too_small(config));
+            }
             Err((problem, remedy)) => {
                 faults.push(Fault::new("data.dir", origin(config, "data.dir"), problem, remedy));
             }
         }
     }
-    Place { faults, lock }
+    Place { faults, lock, made }
 }
 
 /// Every address that would be bound, with its option.
@@ -50,6 +69,19 @@ pub fn addresses(config: &BrokerConfig) -> Vec<(&'static str, SocketAddr)> {
 
 fn origin(config: &BrokerConfig, option: &str) -> Origin {
     config.entries.origin(option).cloned().unwrap_or(Origin::Default)
+}
+
+/// A disk on which produce would be refused even if it were empty.
+fn too_small(config: &BrokerConfig) -> Option<Fault> {
+    let option = "chronik.disk.reserve.bytes";
+    let needed = resume_bytes(config.storage.disk_reserve_bytes);
+    let total = space(&config.node.data_dir).ok()?.total_bytes;
+    let problem = format!(
+        "{} is on a disk of {total} bytes, and produce is refused until {needed} are free",
+        config.node.data_dir.display()
+    );
+    let remedy = "Lower it to less than four fifths of the disk, or give a directory on a larger one";
+    (total < needed).then(|| Fault::new(option, origin(config, option), problem, remedy))
 }
 
 /// Whether `address` can be bound now.
@@ -180,5 +212,31 @@ mod tests {
         let free = place(&config, &["http.addr"]);
         assert_eq!(free.faults, []);
         assert!(free.lock.is_some());
+    }
+
+    fn config_in(dir: &Path, more: &[(&str, &str)]) -> BrokerConfig {
+        let mut env = vec![("CHRONIK_DATA_DIR".to_owned(), dir.display().to_string())];
+        env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        load(&Sources { env, ..Sources::default() }).unwrap()
+    }
+
+    #[test]
+    fn a_refused_start_leaves_no_directory_it_made() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("data");
+        place(&config_in(&dir, &[]), &["listeners", "http.addr"]).undo();
+        assert!(!dir.exists());
+        std::fs::create_dir(&dir).unwrap();
+        place(&config_in(&dir, &[]), &["listeners", "http.addr"]).undo();
+        assert!(dir.exists(), "that one was there before");
+    }
+
+    #[test]
+    fn a_disk_smaller_than_the_reserve_is_told_at_the_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let exabyte = [("CHRONIK_DISK_RESERVE_BYTES", "1152921504606846976")];
+        let found = place(&config_in(dir.path(), &exabyte), &["listeners", "http.addr"]);
+        let told: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
+        assert!(told.len() == 1 && told[0].contains("chronik.disk.reserve.bytes"), "{told:?}");
     }
 }

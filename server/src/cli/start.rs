@@ -24,8 +24,9 @@ pub fn run(sources: &Sources) -> ExitCode {
     let wrong: Vec<String> = faults.0.iter().map(|fault| fault.option.clone()).collect();
     let wrong: Vec<&str> = wrong.iter().map(String::as_str).collect();
     let place = probe::place(&config, &wrong);
-    faults.0.extend(place.faults);
+    faults.0.extend(place.faults.iter().cloned());
     if !faults.0.is_empty() {
+        place.undo();
         return refuse(&faults);
     }
     // The directory stays locked until the process ends.

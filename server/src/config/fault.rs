@@ -9,11 +9,11 @@ use std::path::PathBuf;
 pub enum Origin {
     /// Nobody set it: the table's default.
     Default,
-    /// The TOML file, with the line when the parser could tell.
+    /// The TOML file, and the line; 0 stands for the file as a whole.
     File {
         /// Path as given by the operator.
         path: PathBuf,
-        /// One-based line.
+        /// One-based line, or 0.
         line: usize,
     },
     /// An environment variable.
@@ -35,6 +35,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => out.write_str("default"),
+            Origin::File { path, line: 0 } => write!(out, "{}", path.display()),
             Origin::File { path, line } => write!(out, "{} line {line}", path.display()),
             Origin::Env(name) => write!(out, "environment variable {name}"),
             Origin::Flag(flag) => write!(out, "flag {flag}"),

@@ -23,7 +23,7 @@ pub struct Pair {
 
 /// Reads and flattens; syntax errors and values of no use become faults, the rest is returned.
 pub fn read(path: &Path, faults: &mut Vec<Fault>) -> Vec<Pair> {
-    let at_file = || Origin::File { path: path.to_owned(), line: 1 };
+    let at_file = || Origin::File { path: path.to_owned(), line: 0 };
     let text = match read_bounded(path) {
         Ok(text) => text,
         Err(problem) => {

@@ -59,7 +59,8 @@ impl Sources {
     pub fn with_process_env(mut self) -> Self {
         self.env = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-            .filter(|(name, _)| name.starts_with("CHRONIK_") || name == "RUST_LOG")
+            // Compose files and unit files pass variables that nobody filled in: an empty one is no value.
+            .filter(|(name, value)| (name.starts_with("CHRONIK_") && !value.is_empty()) || name == "RUST_LOG")
             .collect();
         self
     }

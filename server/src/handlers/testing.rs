@@ -18,7 +18,7 @@ use crate::handlers::fetch::{FetchSessions, ScanMemory};
 use crate::limits::FETCH_SCANNED_BYTES_MAX;
 use crate::metrics::BrokerMetrics;
 use crate::request::RequestContext;
-use crate::runtime::Clock;
+use crate::runtime::{Clock, Stopping};
 use crate::server::engine_options;
 
 /// Where the clock stands: 2024-01-01.
@@ -80,6 +80,7 @@ async fn open(store: Arc<MemoryStore>, config: Arc<BrokerConfig>) -> TestContext
         engine,
         groups,
         clock,
+        stopping: Stopping::never(),
         config,
     });
     let listener = ListenerInfo {

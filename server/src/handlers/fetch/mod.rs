@@ -82,7 +82,8 @@ async fn fetch(
         request.max_wait_ms,
     );
     let committed_only = request.isolation_level == READ_COMMITTED;
-    let Fetched { outcomes, held } = read::until_enough(&targets, limits, &broker.scan_memory).await;
+    let Fetched { outcomes, held } =
+        read::until_enough(&targets, limits, &broker.scan_memory, broker.stopping.clone()).await;
     let answers = wanted.iter().zip(outcomes).map(|(wanted, outcome)| {
         let mut answer = outcome.into_answer(wanted, committed_only);
         if ctx.api_version < FIRST_ZSTD_VERSION && batches::has_zstd(&answer.records) {

@@ -18,6 +18,7 @@ use super::response::{NO_OFFSET, PartitionAnswer};
 use super::session::{Position, Wanted};
 use crate::error_code::ErrorCode;
 use crate::limits::FETCH_SCANS_MAX;
+use crate::runtime::Stopping;
 
 /// What a request wants, and will wait for.
 #[derive(Clone, Copy, Debug)]
@@ -154,9 +155,14 @@ pub(super) struct Fetched {
     pub(super) held: Option<OwnedSemaphorePermit>,
 }
 
-/// Reads, and again whenever that may be worth it, until there is enough, something is wrong, or time is up. Answers
-/// in the order of `targets`.
-pub(super) async fn until_enough(targets: &[Target], limits: Limits, memory: &ScanMemory) -> Fetched {
+/// Reads, and again whenever that may be worth it, until there is enough, something is wrong, time is up, or the
+/// broker stops. Answers in the order of `targets`.
+pub(super) async fn until_enough(
+    targets: &[Target],
+    limits: Limits,
+    memory: &ScanMemory,
+    mut stopping: Stopping,
+) -> Fetched {
     let deadline = Instant::now() + limits.max_wait;
     loop {
         let fetched = read_all(targets, limits.max_bytes, memory).await;
@@ -165,6 +171,7 @@ pub(super) async fn until_enough(targets: &[Target], limits: Limits, memory: &Sc
             || has_enough(targets, outcomes, limits)
             || outcomes.iter().any(Outcome::is_urgent)
             || Instant::now() >= deadline
+            || stopping.is_asked()
         {
             return fetched;
         }
@@ -175,7 +182,10 @@ pub(super) async fn until_enough(targets: &[Target], limits: Limits, memory: &Sc
         let seen = seen.collect();
         // They will be read again, with what comes behind them.
         drop(fetched);
-        wait_until_promising(targets, seen, limits, deadline).await;
+        tokio::select! {
+            () = wait_until_promising(targets, seen, limits, deadline) => {}
+            () = stopping.asked() => {}
+        }
     }
 }
 

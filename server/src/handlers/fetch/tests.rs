@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::handlers::testing::{NODE, NOW_MS, TestContext, context, context_with};
+use crate::runtime::Stopping;
 use session::Position;
 
 /// A value that makes a batch of about so many bytes.
@@ -519,7 +520,9 @@ fn targets(topic: &Topic) -> Vec<Target> {
 }
 
 async fn until_enough(targets: &[Target], max_bytes: i32) -> Vec<read::Outcome> {
-    read::until_enough(targets, Limits::new(max_bytes, 1, 0), &ScanMemory::new(64 << 20)).await.outcomes
+    read::until_enough(targets, Limits::new(max_bytes, 1, 0), &ScanMemory::new(64 << 20), Stopping::never())
+        .await
+        .outcomes
 }
 
 // design.md, Fetch path: a batch dropped between start check and scan must not be skipped in silence.
@@ -576,7 +579,7 @@ async fn what_was_read_from_the_store_is_counted_until_the_answer_is_sent() {
     let memory = ScanMemory::new(10 * VALUE_BYTES);
     let limits = Limits::new(1 << 20, 1, 0);
     let targets = targets(&topic);
-    let first = read::until_enough(&targets, limits, &memory).await;
+    let first = read::until_enough(&targets, limits, &memory, Stopping::never()).await;
     let bytes: usize = first
         .outcomes
         .iter()
@@ -586,9 +589,11 @@ async fn what_was_read_from_the_store_is_counted_until_the_answer_is_sent() {
         })
         .sum();
     assert_eq!(first.held.as_ref().map(OwnedSemaphorePermit::num_permits), Some(bytes));
-    let second =
-        tokio::time::timeout(Duration::from_millis(50), read::until_enough(&targets, limits, &memory));
+    let second = tokio::time::timeout(
+        Duration::from_millis(50),
+        read::until_enough(&targets, limits, &memory, Stopping::never()),
+    );
     assert!(second.await.is_err(), "no memory until the first answer is gone");
     drop(first);
-    assert!(read::until_enough(&targets, limits, &memory).await.held.is_some());
+    assert!(read::until_enough(&targets, limits, &memory, Stopping::never()).await.held.is_some());
 }
