@@ -44,6 +44,8 @@ pub(super) enum ConnectionError {
     Write(#[from] std::io::Error),
     #[error(transparent)]
     Request(#[from] RequestError),
+    #[error("the broker stopped before the peer had taken its reply")]
+    Stopped,
 }
 
 struct InFlight {
@@ -169,7 +171,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             self.in_flight.pop_front();
             reply.append(ready?);
         }
-        reply.write_to(&mut self.writer, self.context.limits.stall()).await?;
+        tokio::select! {
+            biased;
+            written = reply.write_to(&mut self.writer, self.context.limits.stall()) => written?,
+            // A peer that takes nothing keeps a stop waiting no longer than one that asks nothing.
+            () = stop_overdue(&self.context.stopping) => return Err(ConnectionError::Stopped),
+        }
         self.last_active = Instant::now();
         self.start_held().await
     }
@@ -185,6 +192,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             written?;
         }
         Ok(())
+    }
+}
+
+/// Returns when a stop has been asked for, and [`DRAIN_TIMEOUT`] has passed since.
+async fn stop_overdue(stopping: &watch::Receiver<bool>) {
+    if stopping.clone().wait_for(|stop| *stop).await.is_ok() {
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
     }
 }
 
