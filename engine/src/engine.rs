@@ -249,10 +249,14 @@ impl Engine {
         write.delete(Keyspace::Meta, keys::topic::key(topic.id));
         self.meta_store().commit(write, Durability::Sync).await?;
         self.change_topics(|topics| topics.remove(&topic));
-        for partition in &topic.partitions {
+        // Queued together, so that thousands of partitions take a few commits, not one each.
+        let removals = topic.partitions.iter().map(|partition| {
             let mut write = WriteBatch::new();
             partition.log.remove_all(&mut write);
-            self.shard(partition.shard).store.commit(write, Durability::Sync).await?;
+            self.shard(partition.shard).store.commit(write, Durability::Sync)
+        });
+        for removed in removals.collect::<Vec<_>>() {
+            removed.await?;
         }
         Ok(topic)
     }
@@ -452,7 +456,7 @@ async fn open_topics(shards: &[Shard], options: &EngineOptions, clean: bool) -> 
                 })?;
             let partition = PartitionId(place.id);
             let mut log = logs.remove(&partition).unwrap_or_default();
-            if !clean && config.durability == Durability::Os {
+            if !clean && config.durability == Durability::Os && log.broken.is_none() {
                 let mut write = WriteBatch::new();
                 let raised_value = prost::Message::encode_to_vec(&log.raise_epoch());
                 write.put(Keyspace::Index, keys::log::log_key(partition), raised_value);

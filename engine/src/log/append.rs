@@ -60,7 +60,7 @@ impl PartitionLog {
                 base_offset: first.base_offset,
                 last_offset: first.last_offset,
                 log_append_time_ms: first.append_ms,
-                log_start_offset: state.log_start_offset,
+                log_start_offset: self.durable_start(),
                 duplicate: true,
                 // The first copy may not be durable yet; the newest commit covers it.
                 ticket: state.last_ticket.clone(),
@@ -109,17 +109,24 @@ impl PartitionLog {
         let ticket = self.store.commit(write, config.durability);
         state.last_ticket = ticket.clone();
         let ring_cost = state.ring.push(RingEntry { base_offset, last_offset, head, body });
-        let log_start_offset = state.log_start_offset;
         drop(state);
         self.budget.added(self, ring_cost);
         Ok(Appended {
             base_offset,
             last_offset,
             log_append_time_ms: append_ms,
-            log_start_offset,
+            log_start_offset: self.durable_start(),
             duplicate: false,
             ticket,
         })
+    }
+}
+
+impl PartitionLog {
+    /// Copies a batch that the ring still has, so that it no longer keeps the buffer alive that it is a slice of; for a
+    /// buffer of which the log took a small part only.
+    pub fn detach(&self, base_offset: i64) {
+        self.state.lock().ring.detach(base_offset);
     }
 }
 

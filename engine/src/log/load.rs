@@ -18,6 +18,8 @@ pub(crate) struct LoadedLog {
     pub(super) sealed: VecDeque<Segment>,
     pub(super) active: Segment,
     pub(super) producers: HashMap<i64, ProducerState>,
+    /// Why the partition cannot serve, if what is stored of it does not fit together.
+    pub(crate) broken: Option<&'static str>,
 }
 
 impl Default for LoadedLog {
@@ -30,6 +32,7 @@ impl Default for LoadedLog {
             sealed: VecDeque::new(),
             active: Segment::empty(0),
             producers: HashMap::new(),
+            broken: None,
         }
     }
 }
@@ -72,9 +75,8 @@ pub(crate) async fn load_all(store: &dyn Store) -> Result<HashMap<PartitionId, L
         let state = ProducerState::from_value(decode::<ProducerValue>(&value, "producer")?);
         logs.entry(partition).or_default().producers.insert(producer_id, state);
     }
-    for (partition, log) in &logs {
-        log.check()
-            .map_err(|reason| StoreError::Corrupt(format!("partition {}: {reason}", partition.0).into()))?;
+    for log in logs.values_mut() {
+        log.broken = log.check().err();
     }
     Ok(logs)
 }

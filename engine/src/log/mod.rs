@@ -50,6 +50,8 @@ pub struct PartitionLog {
     config: RwLock<Arc<LogConfig>>,
     /// First offset that is not durable; written by the commit observer alone.
     high_watermark: AtomicI64,
+    /// First offset there is, as far as that is durable; written by the commit observer alone.
+    durable_start: AtomicI64,
     waiters: WaiterList,
     state: Mutex<LogState>,
 }
@@ -81,8 +83,10 @@ enum Status {
 /// Offsets of one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Offsets {
-    /// First offset there is.
+    /// First offset there is. Durable, so it never moves back, not even over a crash.
     pub log_start_offset: i64,
+    /// First offset that can be read: ahead of the start for as long as a new start takes to become durable.
+    pub readable_from: i64,
     /// First offset that is not durable, and so not shown.
     pub high_watermark: i64,
     /// First offset that a reader of committed data may not see; equals the high watermark while no transaction is
@@ -100,12 +104,13 @@ impl PartitionLog {
         config: Arc<LogConfig>,
         loaded: LoadedLog,
     ) -> Arc<Self> {
-        Arc::new(Self {
+        let log = Arc::new(Self {
             id,
             store,
             budget,
             config: RwLock::new(config),
             high_watermark: AtomicI64::new(loaded.next_offset),
+            durable_start: AtomicI64::new(loaded.log_start_offset),
             waiters: WaiterList::default(),
             state: Mutex::new(LogState {
                 status: Status::Online,
@@ -118,7 +123,11 @@ impl PartitionLog {
                 ring: Ring::default(),
                 last_ticket: Ticket::resolved(Ok(())),
             }),
-        })
+        });
+        if let Some(reason) = loaded.broken {
+            log.mark_offline(&reason);
+        }
+        log
     }
 
     /// The partition's id.
@@ -146,15 +155,22 @@ impl PartitionLog {
         self.high_watermark.load(Ordering::Acquire)
     }
 
+    fn durable_start(&self) -> i64 {
+        self.durable_start.load(Ordering::Acquire)
+    }
+
     /// The log's offsets.
     pub fn offsets(&self) -> Offsets {
         self.offsets_of(&self.state.lock())
     }
 
     fn offsets_of(&self, state: &LogState) -> Offsets {
+        // In this order, so that the start is never told to be above the watermark.
+        let log_start_offset = self.durable_start();
         let high_watermark = self.high_watermark();
         Offsets {
-            log_start_offset: state.log_start_offset,
+            log_start_offset,
+            readable_from: state.log_start_offset,
             high_watermark,
             last_stable_offset: high_watermark,
             next_offset: state.next_offset,
@@ -171,6 +187,12 @@ impl PartitionLog {
     pub fn segments(&self) -> Vec<Segment> {
         let state = self.state.lock();
         state.sealed.iter().copied().chain([state.active]).collect()
+    }
+
+    /// The segments, and what resolves when all that they count is durable.
+    fn segments_and_ticket(&self) -> (Vec<Segment>, Ticket) {
+        let state = self.state.lock();
+        (state.sealed.iter().copied().chain([state.active]).collect(), state.last_ticket.clone())
     }
 
     /// Waits until all that was appended so far is durable.
@@ -262,8 +284,18 @@ impl CommitObserver for PartitionLog {
     fn committed(&self, next_offset: u64) {
         let next_offset = next_offset as i64;
         let before = self.high_watermark.fetch_max(next_offset, Ordering::AcqRel);
-        debug_assert!(before <= next_offset, "commits come in order");
+        assert!(before <= next_offset, "commits come in order");
         self.waiters.wake();
+    }
+}
+
+/// Told when a new start is durable.
+struct StartObserver(Arc<PartitionLog>);
+
+impl CommitObserver for StartObserver {
+    fn committed(&self, start: u64) {
+        self.0.durable_start.fetch_max(start as i64, Ordering::AcqRel);
+        self.0.waiters.wake();
     }
 }
 

@@ -46,7 +46,7 @@ impl PartitionLog {
             let offsets = self.offsets();
             // A batch dropped between the start check and the scan would be skipped in silence, since clients accept
             // gaps: look at the start again, and refuse (the next turn does) when it has passed the position.
-            if offsets.log_start_offset > offset {
+            if offsets.readable_from > offset {
                 continue;
             }
             self.check_contains(offset, high_watermark, &chunk)?;
@@ -67,10 +67,10 @@ impl PartitionLog {
         let state = self.state.lock();
         state.check_readable()?;
         let offsets = self.offsets_of(&state);
-        if offset < offsets.log_start_offset || offset > offsets.next_offset {
+        if offset < offsets.readable_from || offset > offsets.next_offset {
             return Err(ReadError::OffsetOutOfRange {
                 offset,
-                log_start_offset: offsets.log_start_offset,
+                log_start_offset: offsets.readable_from,
                 next_offset: offsets.next_offset,
             });
         }
@@ -115,13 +115,12 @@ impl PartitionLog {
     }
 
     /// There is a batch at every offset between the start and the watermark of a log that is not compacted. None
-    /// where one must be means that the store lost it.
+    /// where one must be means that the store lost it, which a client would pass over in silence.
     fn check_contains(&self, offset: i64, high_watermark: i64, chunk: &Chunk) -> Result<(), ReadError> {
-        if chunk.entries.is_empty() && offset < high_watermark {
-            let reason = format!("no batch at offset {offset} below the watermark {high_watermark}");
-            return Err(self.read_failed(StoreError::Corrupt(reason.into())));
-        }
-        Ok(())
+        first_gap(offset, high_watermark, chunk).map_or(Ok(()), |missing| {
+            let reason = format!("no batch at offset {missing} below the watermark {high_watermark}");
+            Err(self.read_failed(StoreError::Corrupt(reason.into())))
+        })
     }
 
     /// A corrupt read takes the partition offline; any other failure is the read's own.
@@ -132,6 +131,22 @@ impl PartitionLog {
         }
         ReadError::Store(error)
     }
+}
+
+/// The first offset from `offset` on that no batch of the chunk holds, though a batch behind it is there, or none is.
+fn first_gap(offset: i64, high_watermark: i64, chunk: &Chunk) -> Option<i64> {
+    let mut next = offset;
+    for (key, batch) in &chunk.entries {
+        let base = batch.first_chunk().map_or(i64::MAX, |base| i64::from_be_bytes(*base));
+        // The first may begin before the offset asked for.
+        let follows = if next == offset { base <= next } else { base == next };
+        let last = keys::batch::parse(key).ok().map(|(_, last)| last);
+        match last {
+            Some(last) if follows && last >= next => next = last + 1,
+            _ => return Some(next),
+        }
+    }
+    (chunk.entries.is_empty() && offset < high_watermark).then_some(offset)
 }
 
 /// As much of a scan as the budget allows.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::append::{seal_active, tail_value};
-use super::{LogConfig, LogState, PartitionLog, Segment, Status};
+use super::{LogConfig, LogState, PartitionLog, Segment, StartObserver, Status};
 use crate::error::ReadError;
 use crate::keys::log::{EpochValue, LogValue};
 use crate::keys::{self};
@@ -60,8 +60,9 @@ impl PartitionLog {
         let sealed_all_expired = state.sealed.iter().all(|segment| expired(segment).is_some());
         let roll = !state.active.is_empty()
             && state.active.next_offset <= high_watermark
-            && sealed_all_expired
-            && expired(&state.active).is_some();
+            // No bytes at all: only then can size take the active segment, too.
+            && (config.retention_bytes == Some(0)
+                || (sealed_all_expired && expired(&state.active).is_some()));
         if roll {
             seal_active(self.id, &mut state, &mut write);
         }
@@ -103,8 +104,8 @@ impl PartitionLog {
     }
 
     /// Commits a new start with everything that goes with it. `write` may hold a seal already.
-    fn move_start(&self, state: &mut LogState, start: i64, mut write: WriteBatch) {
-        debug_assert!(start >= state.log_start_offset && start <= state.next_offset);
+    fn move_start(self: &Arc<Self>, state: &mut LogState, start: i64, mut write: WriteBatch) {
+        assert!(start >= state.log_start_offset && start <= state.next_offset);
         let old_start = state.log_start_offset;
         state.log_start_offset = start;
         while state.sealed.front().is_some_and(|oldest| oldest.next_offset <= start) {
@@ -127,6 +128,7 @@ impl PartitionLog {
             let times = keys::log::time_before(self.id, first_base);
             write.trim(Keyspace::Index, times.start, times.end);
         }
+        write.observe(Arc::new(StartObserver(self.clone())), start as u64);
         state.last_ticket = self.store.commit(write, Durability::Sync);
     }
 

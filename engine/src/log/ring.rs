@@ -41,7 +41,7 @@ pub(super) struct Ring {
 impl Ring {
     /// Adds the newest batch; returns what it costs.
     pub(super) fn push(&mut self, entry: RingEntry) -> usize {
-        debug_assert!(self.entries.back().is_none_or(|last| last.last_offset + 1 == entry.base_offset));
+        assert!(self.entries.back().is_none_or(|last| last.last_offset + 1 == entry.base_offset));
         let cost = entry.cost();
         self.entries.push_back(entry);
         cost
@@ -56,6 +56,14 @@ impl Ring {
     pub(super) fn from(&self, offset: i64) -> impl Iterator<Item = &RingEntry> {
         let first = self.entries.partition_point(|entry| entry.last_offset < offset);
         self.entries.range(first..)
+    }
+
+    /// Gives the batch memory of its own.
+    pub(super) fn detach(&mut self, base_offset: i64) {
+        let index = self.entries.partition_point(|entry| entry.base_offset < base_offset);
+        if let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.base_offset == base_offset) {
+            entry.body = Bytes::copy_from_slice(&entry.body);
+        }
     }
 
     /// Drops the oldest batch; returns what it cost.

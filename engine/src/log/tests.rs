@@ -9,7 +9,8 @@ use chronik_protocol::batch::{
 
 use super::{LogConfig, PartitionLog, Waiter};
 use crate::error::{AppendError, ReadError};
-use crate::store::{Durability, MemoryStore, Store};
+use crate::keys;
+use crate::store::{Durability, Keyspace, MemoryStore, Store, WriteBatch};
 use crate::topic::TopicOverrides;
 use crate::{Engine, EngineOptions, ShardId};
 
@@ -190,9 +191,12 @@ async fn retention_drops_whole_segments_by_time_and_keeps_offsets() {
     assert_eq!(log.apply_retention(NOW + 900), 0);
     let dropped = log.apply_retention(NOW + 1150);
     assert!(dropped > 0 && dropped < before.len());
-    assert_eq!(log.offsets().log_start_offset, before[dropped].base_offset);
+    assert_eq!(log.offsets().readable_from, before[dropped].base_offset);
+    log.durable().await.unwrap();
+    assert_eq!(log.offsets().log_start_offset, before[dropped].base_offset, "told once it is durable");
     assert!(before[dropped - 1].max_timestamp + 1000 < NOW + 1150);
     log.apply_retention(NOW + 100_000);
+    log.durable().await.unwrap();
     let offsets = log.offsets();
     assert_eq!((offsets.log_start_offset, offsets.next_offset), (80, 80), "all is gone, the end stays");
     assert_eq!(log.size_bytes(), 0);
@@ -209,6 +213,75 @@ async fn retention_by_size_keeps_at_least_what_is_asked() {
     assert!(log.apply_retention(NOW) > 0);
     assert!((2500..=3500).contains(&log.size_bytes()), "{}", log.size_bytes());
     assert_eq!(log.apply_retention(NOW), 0);
+}
+
+#[tokio::test]
+async fn no_bytes_at_all_take_the_active_segment_too() {
+    let config = LogConfig { retention_bytes: Some(0), retention_ms: None, ..small_segments() };
+    let log = log_with(config, 0).await;
+    for _ in 0..10 {
+        log.append(&records(&[NOW]), NOW).unwrap().ticket.await.unwrap();
+    }
+    log.apply_retention(NOW);
+    log.durable().await.unwrap();
+    assert_eq!((log.size_bytes(), log.offsets().log_start_offset, log.offsets().next_offset), (0, 10, 10));
+}
+
+#[tokio::test]
+async fn the_largest_timestamp_is_found_though_deleting_cut_into_its_segment() {
+    let log = log_with(small_segments(), 0).await;
+    for time in [NOW + 500, NOW + 100, NOW + 300, NOW + 200] {
+        log.append(&records(&[time]), NOW).unwrap().ticket.await.unwrap();
+    }
+    assert_eq!(log.offset_of_max_timestamp().await.unwrap().unwrap().offset, 0);
+    log.delete_records(Some(1)).unwrap().1.await.unwrap();
+    assert_eq!(log.offset_of_max_timestamp().await.unwrap().unwrap().offset, 2);
+    for _ in 0..40 {
+        log.append(&records(&[NOW + 250]), NOW).unwrap().ticket.await.unwrap();
+    }
+    assert!(log.segments().len() > 1);
+    assert_eq!(log.offset_of_max_timestamp().await.unwrap().unwrap().offset, 2);
+    // Not waited for: it is, by the lookup.
+    let newest = log.append(&records(&[NOW + 900]), NOW).unwrap();
+    assert_eq!(log.offset_of_max_timestamp().await.unwrap().unwrap().offset, newest.base_offset);
+}
+
+#[tokio::test]
+async fn a_batch_that_the_store_lost_is_noticed_and_not_passed_over() {
+    for lost in [0, 1, 2] {
+        let log = log_with(LogConfig::default(), 0).await;
+        for _ in 0..3 {
+            log.append(&records(&[NOW]), NOW).unwrap().ticket.await.unwrap();
+        }
+        let mut write = WriteBatch::new();
+        write.delete(Keyspace::Batches, keys::batch::key(log.id(), lost));
+        log.store.commit(write, Durability::Sync).await.unwrap();
+        let read = log.read(0, 1 << 20, true).await;
+        // Behind the last that is there, nothing tells but the next read.
+        let read = if lost == 2 { log.read(2, 1 << 20, true).await } else { read };
+        assert!(matches!(read, Err(ReadError::Offline)), "{lost}: {read:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_partition_whose_parts_do_not_fit_together_is_offline_and_the_others_serve() {
+    let store = Arc::new(MemoryStore::new());
+    let engine = engine_on(store.clone(), LogConfig::default(), 0).await;
+    let topic = engine.create_topic("t", 2, TopicOverrides::new(), NOW).await.unwrap();
+    for index in 0..2 {
+        topic.log(index).unwrap().append(&records(&[NOW]), NOW).unwrap().ticket.await.unwrap();
+    }
+    let tail = keys::log::TailValue { next_offset: 7, ..Default::default() };
+    let mut write = WriteBatch::new();
+    let key = keys::log::tail_key(topic.log(0).unwrap().id());
+    write.put(Keyspace::Index, key, prost::Message::encode_to_vec(&tail));
+    store.commit(write, Durability::Sync).await.unwrap();
+    let image = Arc::new(store.crash(crate::store::CrashPoint::Durable));
+    let topic = engine_on(image, LogConfig::default(), 0).await.topics().get("t").unwrap().clone();
+    let broken = topic.log(0).unwrap();
+    assert!(matches!(broken.read(0, 1, true).await, Err(ReadError::Offline)));
+    assert!(broken.append(&records(&[NOW]), NOW).is_err());
+    assert_eq!(topic.log(1).unwrap().append(&records(&[NOW]), NOW).unwrap().base_offset, 1);
 }
 
 // protocol.md 3.9.5

@@ -42,16 +42,31 @@ impl PartitionLog {
     /// # Errors
     /// Failures of the partition or the store.
     pub async fn offset_of_max_timestamp(self: &Arc<Self>) -> Result<Option<TimestampOffset>, ReadError> {
-        let largest = self.segments().iter().map(|segment| segment.max_timestamp).max().unwrap_or(-1);
-        if largest < 0 {
+        self.check_online()?;
+        let (segments, written) = self.segments_and_ticket();
+        // What the maxima are of may not be durable yet.
+        written.await.map_err(ReadError::Store)?;
+        let Some((oldest, others)) = segments.split_first() else { return Ok(None) };
+        let of_oldest = self.max_of_oldest(oldest).await?;
+        let largest = others.iter().map(|segment| segment.max_timestamp).max().unwrap_or(-1);
+        if largest < 0 || of_oldest.is_some_and(|found| found.timestamp_ms >= largest) {
+            return Ok(of_oldest);
+        }
+        self.search(|segment| segment.max_timestamp == largest, largest).await
+    }
+
+    /// The first record of the oldest segment that bears the largest timestamp there. DeleteRecords may have cut into
+    /// this segment alone, and only if it took the largest must all that is left be looked through.
+    async fn max_of_oldest(self: &Arc<Self>, oldest: &Segment) -> Result<Option<TimestampOffset>, ReadError> {
+        if oldest.max_timestamp < 0 {
             return Ok(None);
         }
-        let found = self.search(|segment| segment.max_timestamp == largest, largest).await?;
+        let from = self.place_in(oldest, oldest.max_timestamp).await?;
+        let found = self.scan_from(from, oldest.next_offset, oldest.max_timestamp).await?;
         if found.is_some() {
             return Ok(found);
         }
-        // The largest is not durable yet, or was deleted: what is there must be looked through.
-        self.search_everything().await
+        self.look_through(oldest.next_offset).await
     }
 
     async fn search(
@@ -93,7 +108,7 @@ impl PartitionLog {
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let mut next = from;
         loop {
-            let start = self.offsets().log_start_offset;
+            let start = self.offsets().readable_from;
             let end = to.min(self.high_watermark());
             next = next.max(start);
             if next >= end {
@@ -110,7 +125,7 @@ impl PartitionLog {
                 if header.max_timestamp < timestamp_ms {
                     continue;
                 }
-                let floor = self.offsets().log_start_offset.max(start);
+                let floor = self.offsets().readable_from.max(start);
                 if let Some(found) = self.first_record(&view, timestamp_ms, floor)? {
                     return Ok(Some(found));
                 }
@@ -118,11 +133,12 @@ impl PartitionLog {
         }
     }
 
-    async fn search_everything(&self) -> Result<Option<TimestampOffset>, ReadError> {
+    /// The first record with the largest timestamp from the log's start up to `end`.
+    async fn look_through(&self, end: i64) -> Result<Option<TimestampOffset>, ReadError> {
         let mut best: Option<TimestampOffset> = None;
-        let mut next = self.offsets().log_start_offset;
-        while next < self.high_watermark() {
-            let batches = self.scan_batches(next, self.high_watermark()).await?;
+        let mut next = self.offsets().readable_from;
+        while next < end.min(self.high_watermark()) {
+            let batches = self.scan_batches(next, end.min(self.high_watermark())).await?;
             if batches.is_empty() {
                 break;
             }
@@ -133,7 +149,7 @@ impl PartitionLog {
                 if best.is_some_and(|best| best.timestamp_ms >= largest) {
                     continue;
                 }
-                let floor = self.offsets().log_start_offset;
+                let floor = self.offsets().readable_from;
                 best = self.first_record(&view, largest, floor)?.or(best);
             }
         }

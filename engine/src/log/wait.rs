@@ -46,10 +46,12 @@ impl WaiterList {
         }
         list.push(Arc::downgrade(waiter));
         self.any.store(true, Ordering::SeqCst);
+        // So that the waiter's look at the watermark, which comes next, is not moved before the store.
+        std::sync::atomic::fence(Ordering::SeqCst);
     }
 
     pub(super) fn wake(&self) {
-        // SeqCst pairs with `add`: either this sees the waiter, or the waiter's later read sees the new watermark.
+        // Pairs with the fence in `add`: either this sees the waiter, or the waiter's later read sees the new watermark.
         std::sync::atomic::fence(Ordering::SeqCst);
         if !self.any.load(Ordering::SeqCst) {
             return;
