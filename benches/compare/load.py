@@ -57,6 +57,8 @@ class Bench:
         command = [self.binary, kind, "--bootstrap", broker.bootstrap, "--broker-pid", str(broker.pid),
                    "--json", "--quiet"]
         for name, value in options.items():
+            if value is False:
+                continue
             flag = "--" + name.replace("_", "-")
             command += [flag] if value is True else [flag, str(value)]
         out, figures = measure(broker, command)
