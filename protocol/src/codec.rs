@@ -3,6 +3,8 @@
 //! Owns header versions and decode limits. Does not know which versions the broker serves, and never looks inside
 //! record batches: they pass through as [`Bytes`].
 
+mod shape;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_wire_core::{DecodeLimits, Decoder};
 
@@ -13,6 +15,7 @@ pub use kafka_wire_core::{ApiKey, ApiVersion, KafkaDecode, KafkaEncode, StrBytes
 
 use crate::limits::{ARRAY_ELEMENTS_MAX, STRING_BYTES_MAX, TAGGED_FIELDS_MAX};
 pub use crate::message;
+pub use shape::produce_partitions;
 
 /// Bytes of a frame's length prefix.
 const LENGTH_PREFIX_BYTES: usize = 4;

@@ -6,7 +6,7 @@ use chronik_engine::Engine;
 
 use crate::config::BrokerConfig;
 use crate::coordinator::GroupCoordinator;
-use crate::handlers::fetch::{FetchSessions, ScanMemory};
+use crate::handlers::fetch::{FetchMemory, FetchSessions};
 use crate::metrics::BrokerMetrics;
 use crate::runtime::{Clock, Stopping};
 
@@ -21,7 +21,7 @@ pub struct Broker {
     /// Incremental fetch sessions (KIP-227).
     pub fetch_sessions: FetchSessions,
     /// What fetches hold of the store's data.
-    pub scan_memory: ScanMemory,
+    pub fetch_memory: FetchMemory,
     /// Figures of the hot path, resolved once.
     pub metrics: BrokerMetrics,
     /// The time.

@@ -12,9 +12,10 @@ use tracing::Instrument;
 
 use crate::broker::{Broker, ListenerInfo};
 use crate::handlers;
-use crate::net::Reply;
+use crate::net::{BODY_BYTES_MAX, Hold, Reply};
 use crate::request::{ReplyFuture, RequestContext, RequestError};
 
+const PRODUCE: i16 = 0;
 const API_VERSIONS: i16 = 18;
 
 /// One served API.
@@ -30,26 +31,40 @@ pub struct Api {
     /// Whether a request may start before the answer to the one before it was written. True for Produce alone, whose
     /// waiting is all behind its append.
     pub pipelined: bool,
-    /// Starts the work.
-    pub start: fn(RequestContext, Bytes) -> ReplyFuture,
+    /// Starts the work, and keeps what the request holds for as long as it needs it.
+    pub start: fn(RequestContext, Bytes, Hold) -> ReplyFuture,
 }
 
 /// A table line: `api!(key, Name, min..=max, handler)` decodes `NameRequest`, awaits `handler(&ctx, request)` and
-/// encodes its response. A function cannot do this: the handler's future borrows the context and must be `Send`.
+/// encodes its response. A handler that waits for other clients is marked `waits`, is given what the request holds as
+/// well, and drops it with the request before it waits. A function cannot do this: the handler's future borrows the
+/// context and must be `Send`.
 macro_rules! api {
     ($key:literal, $name:ident, $request:ident, $min:literal..=$max:literal, $handler:path) => {
+        api!($key, $name, $request, $min..=$max, |ctx, request, hold| {
+            let response = $handler(&ctx, request).await;
+            drop(hold);
+            response
+        })
+    };
+    ($key:literal, $name:ident, $request:ident, $min:literal..=$max:literal, waits $handler:path) => {
+        api!($key, $name, $request, $min..=$max, |ctx, request, hold| $handler(&ctx, request, hold).await)
+    };
+    ($key:literal, $name:ident, $request:ident, $min:literal..=$max:literal,
+     |$ctx:ident, $decoded:ident, $hold:ident| $work:expr) => {
         Api {
             key: $key,
             name: stringify!($name),
             min_version: $min,
             max_version: $max,
             pipelined: false,
-            start: |ctx, body| {
+            start: |mut $ctx, body, $hold| {
                 Box::pin(async move {
-                    let request = codec::decode_body::<messages::$request>(body, ctx.api_version)
+                    let $decoded = codec::decode_body::<messages::$request>(body, $ctx.api_version)
                         .map_err(RequestError::Decode)?;
-                    let response = $handler(&ctx, request).await;
-                    let frame = codec::encode_response(ctx.correlation_id, &response, ctx.api_version)
+                    $ctx.detach();
+                    let response = $work;
+                    let frame = codec::encode_response($ctx.correlation_id, &response, $ctx.api_version)
                         .map_err(RequestError::Encode)?;
                     Ok(Reply::frame(frame))
                 })
@@ -81,10 +96,10 @@ pub static APIS: &[Api] = &[
     api!(8, OffsetCommit, OffsetCommitRequest, 2..=10, handlers::group_offsets::commit),
     api!(9, OffsetFetch, OffsetFetchRequest, 1..=10, handlers::group_offsets::fetch),
     api!(10, FindCoordinator, FindCoordinatorRequest, 0..=6, handlers::groups::find_coordinator),
-    api!(11, JoinGroup, JoinGroupRequest, 0..=9, handlers::groups::join),
+    api!(11, JoinGroup, JoinGroupRequest, 0..=9, waits handlers::groups::join),
     api!(12, Heartbeat, HeartbeatRequest, 0..=4, handlers::groups::heartbeat),
     api!(13, LeaveGroup, LeaveGroupRequest, 0..=5, handlers::groups::leave),
-    api!(14, SyncGroup, SyncGroupRequest, 0..=5, handlers::groups::sync),
+    api!(14, SyncGroup, SyncGroupRequest, 0..=5, waits handlers::groups::sync),
     api!(15, DescribeGroups, DescribeGroupsRequest, 0..=6, handlers::groups::describe),
     api!(16, ListGroups, ListGroupsRequest, 0..=5, handlers::groups::list),
     api!(18, ApiVersions, ApiVersionsRequest, 0..=4, handlers::api_versions::handle),
@@ -164,8 +179,18 @@ impl Prepared {
         }
     }
 
+    /// Partitions of a Produce; `None` for every other API.
+    pub fn produce_partitions(&self) -> Option<usize> {
+        match self {
+            Prepared::Request { api, context, body } if api.key == PRODUCE => {
+                Some(codec::produce_partitions(body, context.api_version))
+            }
+            Prepared::Request { .. } | Prepared::UnknownApiVersions { .. } => None,
+        }
+    }
+
     /// Does the part whose order matters, and returns the rest.
-    pub fn start(self) -> ReplyFuture {
+    pub fn start(self, hold: Hold) -> ReplyFuture {
         match self {
             Prepared::Request { api, context, body } => {
                 let span = tracing::debug_span!(
@@ -176,9 +201,9 @@ impl Prepared {
                     correlation_id = context.correlation_id,
                 );
                 if span.is_disabled() {
-                    return (api.start)(context, body);
+                    return (api.start)(context, body, hold);
                 }
-                let reply = span.in_scope(|| (api.start)(context, body));
+                let reply = span.in_scope(|| (api.start)(context, body, hold));
                 Box::pin(reply.instrument(span))
             }
             Prepared::UnknownApiVersions { correlation_id } => {
@@ -193,7 +218,7 @@ impl Prepared {
 ///
 /// # Errors
 /// [`RequestError`], for which Kafka closes the connection: an unknown API, a version outside its range, a header
-/// that cannot be decoded.
+/// that cannot be decoded. And one for which Kafka would not: a body that nobody sends.
 pub fn prepare(
     broker: &Arc<Broker>,
     listener: &Arc<ListenerInfo>,
@@ -210,6 +235,9 @@ pub fn prepare(
         return Err(RequestError::UnsupportedVersion { api: api.name, version });
     }
     let header = codec::decode_request_header(&mut frame).map_err(RequestError::Decode)?;
+    if key != PRODUCE && frame.len() > BODY_BYTES_MAX {
+        return Err(RequestError::TooLong { api: api.name, bytes: frame.len(), max_bytes: BODY_BYTES_MAX });
+    }
     broker.metrics.request_received(api.key);
     let context = RequestContext {
         broker: broker.clone(),

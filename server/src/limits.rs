@@ -17,3 +17,9 @@ pub const FETCH_SCANS_MAX: usize = 8;
 
 /// Bytes that all fetches together hold of what they read from the store, until their answers are sent.
 pub const FETCH_SCANNED_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes that all fetches together hold of themselves while they wait for records; one more is answered at once.
+pub const FETCH_WAITING_BYTES_MAX: usize = 256 << 20;
+
+/// What a waiting fetch holds for each of its partitions; bytes, measured as the size of its parts.
+pub const WAITING_PARTITION_BYTES: usize = 384;

@@ -35,6 +35,11 @@ impl RequestContext {
     pub fn client_id(&self) -> &str {
         self.client_id.as_deref().unwrap_or("")
     }
+
+    /// Copies what is a slice of the frame, so that a request that waits does not keep all of it in memory.
+    pub fn detach(&mut self) {
+        self.client_id = self.client_id.take().map(|id| StrBytes::from(&*id));
+    }
 }
 
 /// The rest of a request's work. The first part, up to where order matters, has been done when this is returned.
@@ -52,6 +57,24 @@ pub enum RequestError {
     /// The frame is too short for a header.
     #[error("the request header cannot be read: {0}")]
     Frame(FrameError),
+    /// A body longer than any that makes sense, and than may safely be decoded.
+    #[error(
+        "a {api} request of {bytes} bytes: at most {max_bytes} bytes are taken, records aside; send several"
+    )]
+    TooLong {
+        /// Which.
+        api: &'static str,
+        /// The body's length.
+        bytes: usize,
+        /// What is taken.
+        max_bytes: usize,
+    },
+    /// More partitions in one Produce than may safely be answered.
+    #[error("a Produce with more than {max} partitions; send several")]
+    TooManyPartitions {
+        /// What is taken.
+        max: usize,
+    },
     /// Not in the table.
     #[error("api key {0} is not served")]
     UnknownApi(i16),

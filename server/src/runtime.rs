@@ -2,11 +2,14 @@
 //! serves or stops. They are passed in, so that a test can stop the clock and repeat the dice.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// The time, or a test's idea of it. Cheap to clone.
 #[derive(Clone)]
@@ -55,6 +58,23 @@ impl Clock {
             now_ms.fetch_add(by_ms, Ordering::SeqCst);
         }
     }
+}
+
+/// Spawns a task that the broker cannot do without. Were it to panic, the rest would go on and look healthy while what
+/// the task owns is gone; so that ends the process, and the next start recovers.
+pub fn spawn_vital<F>(name: &'static str, work: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    tokio::spawn(async move {
+        match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(output) => output,
+            Err(_) => {
+                tracing::error!(task = name, "a task that the broker needs panicked: stopping at once");
+                std::process::abort()
+            }
+        }
+    })
 }
 
 impl fmt::Debug for Clock {

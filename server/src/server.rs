@@ -16,12 +16,12 @@ use crate::broker::{Broker, ListenerInfo};
 use crate::config::BrokerConfig;
 use crate::coordinator::GroupCoordinator;
 use crate::disk;
-use crate::handlers::fetch::{FetchSessions, ScanMemory};
+use crate::handlers::fetch::{FetchMemory, FetchSessions};
 use crate::http::{self, HttpState};
-use crate::limits::{CLOSE_TIMEOUT_SECONDS, FETCH_SCANNED_BYTES_MAX};
+use crate::limits::{CLOSE_TIMEOUT_SECONDS, FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX};
 use crate::metrics::BrokerMetrics;
 use crate::net::{self, BoundListener, ConnectionLimits, NamedListener, RequestMemory};
-use crate::runtime::{Clock, Readiness, Stopping};
+use crate::runtime::{self, Clock, Readiness, Stopping};
 
 /// Why the broker did not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +117,7 @@ pub async fn run_on(
     let (stop, stopping) = watch::channel(false);
     let broker = Arc::new(Broker {
         fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
-        scan_memory: ScanMemory::new(FETCH_SCANNED_BYTES_MAX),
+        fetch_memory: FetchMemory::new(FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX),
         metrics: BrokerMetrics::new(),
         engine: engine.clone(),
         groups,
@@ -137,13 +137,16 @@ pub async fn run_on(
         connection_limits(&config),
         stopping.clone(),
     ));
-    let disk_task = tokio::spawn(disk::watch_space(
-        engine.clone(),
-        config.node.data_dir.clone(),
-        config.storage.disk_reserve_bytes,
-        stopping.clone(),
-    ));
-    let retention_task = tokio::spawn(retention(broker.clone(), stopping));
+    let disk_task = runtime::spawn_vital(
+        "disk space",
+        disk::watch_space(
+            engine.clone(),
+            config.node.data_dir.clone(),
+            config.storage.disk_reserve_bytes,
+            stopping.clone(),
+        ),
+    );
+    let retention_task = runtime::spawn_vital("retention", retention(broker.clone(), stopping));
     readiness.set(true);
     tracing::info!(
         elapsed_ms = started.elapsed().as_millis() as u64,

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use chronik_engine::topic::TopicMap;
 
 use crate::internal_topics;
-pub use crate::internal_topics::is_internal;
 
 /// Longest name, in characters; Kafka makes directory names of them.
 pub const NAME_LENGTH_MAX: usize = 249;

@@ -87,7 +87,7 @@ static SETTINGS: &[Setting] = &[
     row("socket.request.max.bytes", Int, Some("104857600"), AtLeast(1), Medium, field!(network.socket_request_max_bytes),
         "Longest request frame. A longer one closes the connection unread, as in Kafka."),
     row("queued.max.request.bytes", Long, Some("268435456"), AtLeast(1), Medium, field!(network.queued_max_request_bytes),
-        "Request bytes held in memory over all connections; at the bound, sockets are not read until memory is given back. Reserved before decoding. At least `socket.request.max.bytes`. Kafka's default is unlimited."),
+        "Request bytes held in memory over all connections; at the bound, sockets are not read until memory is given back. Reserved before decoding; what requests decode into has a bound of the same size besides. At least `socket.request.max.bytes`. Kafka's default is unlimited."),
     row("chronik.worker.threads", Int, Some("0"), Between(0, 1024), Low, field!(node.worker_threads),
         "Threads of the network runtime; 0 is one per core."),
     // Fetch.

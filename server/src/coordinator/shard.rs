@@ -22,7 +22,7 @@ use super::group::{
 };
 use super::limits::{MAILBOX_REQUESTS_MAX, TURN_REQUESTS_MAX};
 use super::timer::TimerQueue;
-use crate::runtime::Clock;
+use crate::runtime::{self, Clock};
 
 /// How a topic is called, if it is there. Asked when offsets expire.
 pub type TopicNames = Arc<dyn Fn(Uuid) -> Option<Arc<str>> + Send + Sync>;
@@ -119,7 +119,7 @@ pub(super) async fn start(
         "group coordinator loaded"
     );
     let (sender, mailbox) = mpsc::channel(MAILBOX_REQUESTS_MAX);
-    tokio::spawn(shard.run(mailbox));
+    runtime::spawn_vital("group coordinator", shard.run(mailbox));
     Ok(sender)
 }
 

@@ -4,6 +4,7 @@
 //! knows topics by id alone. An id that is unknown is an error of its own from version 10 on (KIP-848), and a name
 //! that is unknown has no committed offset.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chronik_protocol::codec::messages::offset_commit_request::OffsetCommitRequestTopic;
@@ -26,6 +27,7 @@ use chronik_protocol::message;
 use futures_util::future::join_all;
 use uuid::Uuid;
 
+use super::distinct::distinct;
 use crate::coordinator::group::{
     CommitRequest, FetchRequest, FetchedOffset, GroupError, OffsetDeleteRequest as DeleteRequest,
     OffsetToCommit,
@@ -260,8 +262,18 @@ pub async fn fetch(ctx: &RequestContext, request: OffsetFetchRequest) -> OffsetF
         });
         vec![(request.group_id, topics)]
     };
-    let fetched = asked.into_iter().map(|(group_id, topics)| fetch_group(ctx, group_id, topics));
+    let asked = distinct(asked, |(group_id, _)| group_id.clone());
+    let fetched = asked.map(|(group_id, topics)| fetch_group(ctx, group_id, distinct_partitions(topics)));
     fetch_response(ctx.api_version, join_all(fetched).await)
+}
+
+fn distinct_partitions(topics: Option<Vec<AskedTopic>>) -> Option<Vec<AskedTopic>> {
+    let mut topics = topics?;
+    let mut seen = HashSet::new();
+    for AskedTopic { name, id, partitions } in &mut topics {
+        partitions.retain(|&index| seen.insert((name.clone(), *id, index)));
+    }
+    Some(topics)
 }
 
 async fn fetch_group(

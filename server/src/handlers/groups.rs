@@ -27,8 +27,10 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use super::authorized_operations;
+use super::distinct::distinct;
 use crate::coordinator::group::{self, GroupDescription, GroupError, JoinReply, LeavingMember, SyncReply};
 use crate::error_code::ErrorCode;
+use crate::net::Hold;
 use crate::request::RequestContext;
 
 /// Kafka's `CoordinatorType`.
@@ -104,37 +106,34 @@ pub async fn find_coordinator(
     message!(FindCoordinatorResponse { coordinators: coordinators.collect() })
 }
 
-/// JoinGroup.
-pub async fn join(ctx: &RequestContext, request: JoinGroupRequest) -> JoinGroupResponse {
+/// JoinGroup; keeps nothing of the request while it waits for the other members.
+pub async fn join(ctx: &RequestContext, request: JoinGroupRequest, hold: Hold) -> JoinGroupResponse {
     let version = ctx.api_version;
     let has_rebalance_timeout = version >= REBALANCE_TIMEOUT;
     let protocols = request.protocols.iter().map(|protocol| group::Protocol {
         name: shared(&protocol.name),
         metadata: Bytes::copy_from_slice(&protocol.metadata),
     });
-    let reply = ctx
-        .broker
-        .groups
-        .join(group::JoinRequest {
-            group_id: shared(&request.group_id),
-            member_id: shared(&request.member_id),
-            instance_id: shared_option(&request.group_instance_id),
-            client_id: ctx.client_id().into(),
-            client_host: format!("/{}", ctx.client_addr.ip()).into(),
-            session_timeout_ms: request.session_timeout_ms,
-            rebalance_timeout_ms: if has_rebalance_timeout {
-                request.rebalance_timeout_ms
-            } else {
-                request.session_timeout_ms
-            },
-            protocol_type: shared(&request.protocol_type),
-            protocols: protocols.collect(),
-            require_known_member: version >= KNOWN_MEMBER_REQUIRED,
-            can_skip_assignment: version >= SKIP_ASSIGNMENT,
-            fresh: Uuid::nil(),
-        })
-        .await;
-    join_response(version, reply)
+    let joining = group::JoinRequest {
+        group_id: shared(&request.group_id),
+        member_id: shared(&request.member_id),
+        instance_id: shared_option(&request.group_instance_id),
+        client_id: ctx.client_id().into(),
+        client_host: format!("/{}", ctx.client_addr.ip()).into(),
+        session_timeout_ms: request.session_timeout_ms,
+        rebalance_timeout_ms: if has_rebalance_timeout {
+            request.rebalance_timeout_ms
+        } else {
+            request.session_timeout_ms
+        },
+        protocol_type: shared(&request.protocol_type),
+        protocols: protocols.collect(),
+        require_known_member: version >= KNOWN_MEMBER_REQUIRED,
+        can_skip_assignment: version >= SKIP_ASSIGNMENT,
+        fresh: Uuid::nil(),
+    };
+    drop((request, hold));
+    join_response(version, ctx.broker.groups.join(joining).await)
 }
 
 fn join_response(version: i16, reply: JoinReply) -> JoinGroupResponse {
@@ -168,8 +167,8 @@ fn join_response(version: i16, reply: JoinReply) -> JoinGroupResponse {
     })
 }
 
-/// SyncGroup.
-pub async fn sync(ctx: &RequestContext, request: SyncGroupRequest) -> SyncGroupResponse {
+/// SyncGroup; keeps nothing of the request while it waits for the leader.
+pub async fn sync(ctx: &RequestContext, request: SyncGroupRequest, hold: Hold) -> SyncGroupResponse {
     let names_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
     if ctx.api_version >= MANDATORY_PROTOCOL && !names_protocol {
         return sync_response(Err(GroupError::InconsistentProtocol));
@@ -178,20 +177,17 @@ pub async fn sync(ctx: &RequestContext, request: SyncGroupRequest) -> SyncGroupR
         .assignments
         .iter()
         .map(|share| (shared(&share.member_id), Bytes::copy_from_slice(&share.assignment)));
-    let reply = ctx
-        .broker
-        .groups
-        .sync(group::SyncRequest {
-            group_id: shared(&request.group_id),
-            member_id: shared(&request.member_id),
-            instance_id: shared_option(&request.group_instance_id),
-            generation: request.generation_id,
-            protocol_type: shared_option(&request.protocol_type),
-            protocol: shared_option(&request.protocol_name),
-            assignments: assignments.collect(),
-        })
-        .await;
-    sync_response(reply)
+    let syncing = group::SyncRequest {
+        group_id: shared(&request.group_id),
+        member_id: shared(&request.member_id),
+        instance_id: shared_option(&request.group_instance_id),
+        generation: request.generation_id,
+        protocol_type: shared_option(&request.protocol_type),
+        protocol: shared_option(&request.protocol_name),
+        assignments: assignments.collect(),
+    };
+    drop((request, hold));
+    sync_response(ctx.broker.groups.sync(syncing).await)
 }
 
 fn sync_response(reply: SyncReply) -> SyncGroupResponse {
@@ -265,7 +261,8 @@ pub async fn describe(ctx: &RequestContext, request: DescribeGroupsRequest) -> D
     } else {
         authorized_operations::NOT_ASKED
     };
-    let described = request.groups.iter().map(|group_id| async {
+    let asked = distinct(&request.groups, |group_id| (*group_id).clone());
+    let described = asked.map(|group_id| async {
         let description = ctx.broker.groups.describe(group_id).await;
         described_group(ctx.api_version, group_id, description, operations)
     });

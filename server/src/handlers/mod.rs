@@ -5,6 +5,7 @@ pub mod api_versions;
 pub mod authorized_operations;
 pub mod cluster;
 pub mod configs;
+mod distinct;
 pub mod fetch;
 pub mod group_offsets;
 pub mod groups;

@@ -19,14 +19,17 @@ use chronik_protocol::codec::{self, StrBytes, messages};
 use chronik_protocol::message;
 
 use crate::error_code::ErrorCode;
+use crate::internal_topics;
 use crate::limits::DECOMPRESSED_BATCH_BYTES_MAX;
-use crate::net::Reply;
+use crate::net::{Hold, Reply};
 use crate::request::{ReplyFuture, RequestContext, RequestError};
-use crate::topic_rules;
 use std::sync::Arc;
 
 /// First version that may carry zstd (KIP-110).
 const FIRST_ZSTD_VERSION: i16 = 7;
+/// Frames up to this many bytes are not worth copying a batch out of.
+const SLICED_FRAME_BYTES: usize = 4096;
+
 /// First version that names topics by id (KIP-516).
 const FIRST_TOPIC_ID_VERSION: i16 = 13;
 
@@ -56,22 +59,31 @@ struct TopicOutcome {
 }
 
 /// See [`crate::dispatch::Api::start`].
-pub fn start(ctx: RequestContext, body: Bytes) -> ReplyFuture {
+pub fn start(ctx: RequestContext, body: Bytes, hold: Hold) -> ReplyFuture {
+    let frame_bytes = body.len();
     let request = match codec::decode_body::<messages::ProduceRequest>(body, ctx.api_version) {
         Ok(request) => request,
         Err(error) => return Box::pin(std::future::ready(Err(RequestError::Decode(error)))),
     };
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
     let topics = ctx.broker.engine.topics();
-    let appender = Appender {
+    let mut appender = Appender {
         ctx: &ctx,
         topics: &topics,
         acks,
         transactional: request.transactional_id.is_some(),
         now_ms: ctx.broker.clock.now_ms(),
+        frame_bytes,
+        accepted_bytes: 0,
+        slices: Vec::new(),
     };
     let outcomes = request.topic_data.into_iter().map(|topic| appender.topic(topic)).collect();
-    Box::pin(finish(ctx, acks, timeout_ms, outcomes))
+    appender.detach();
+    Box::pin(async move {
+        let reply = finish(ctx, acks, timeout_ms, outcomes).await;
+        drop(hold);
+        reply
+    })
 }
 
 async fn finish(
@@ -147,10 +159,22 @@ struct Appender<'a> {
     acks: i16,
     transactional: bool,
     now_ms: i64,
+    frame_bytes: usize,
+    accepted_bytes: usize,
+    /// Accepted batches, by log and base offset, that are a small part of the frame each.
+    slices: Vec<(Arc<PartitionLog>, i64)>,
 }
 
 impl Appender<'_> {
-    fn topic(&self, data: TopicProduceData) -> TopicOutcome {
+    /// Frees the frame of what was not accepted. The tail ring counts a batch's own bytes, and would keep all of a
+    /// frame alive for a batch in it.
+    fn detach(self) {
+        if self.accepted_bytes * 2 < self.frame_bytes {
+            self.slices.into_iter().for_each(|(log, base_offset)| log.detach(base_offset));
+        }
+    }
+
+    fn topic(&mut self, data: TopicProduceData) -> TopicOutcome {
         let found = self.find(&data);
         let partitions = data
             .partition_data
@@ -173,15 +197,18 @@ impl Appender<'_> {
         }
         if self.ctx.api_version >= FIRST_TOPIC_ID_VERSION {
             let id = uuid::Uuid::from_bytes(data.topic_id.to_bytes());
+            if internal_topics::find_by_id(&id).is_some() {
+                return Err(ErrorCode::InvalidTopicException);
+            }
             return self.topics.get_by_id(&id).cloned().ok_or(ErrorCode::UnknownTopicId);
         }
-        if topic_rules::is_internal(&data.name) {
+        if internal_topics::find(&data.name).is_some() {
             return Err(ErrorCode::InvalidTopicException);
         }
         self.topics.get(&data.name).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
     }
 
-    fn partition(&self, topic: &Topic, data: PartitionProduceData) -> Result<Appended, Refusal> {
+    fn partition(&mut self, topic: &Topic, data: PartitionProduceData) -> Result<Appended, Refusal> {
         let engine: &Engine = &self.ctx.broker.engine;
         let metrics = &self.ctx.broker.metrics;
         let log =
@@ -211,6 +238,10 @@ impl Appender<'_> {
         })?;
         if !appended.duplicate {
             metrics.messages_stored.increment(count);
+            self.accepted_bytes += batch.bytes.len();
+            if batch.bytes.len() * 2 < self.frame_bytes && self.frame_bytes > SLICED_FRAME_BYTES {
+                self.slices.push((log.clone(), appended.base_offset));
+            }
         }
         Ok(appended)
     }

@@ -17,6 +17,7 @@ use chronik_protocol::codec::messages::{
 use chronik_protocol::message;
 use std::sync::Arc;
 
+use super::distinct::distinct;
 use super::lookup::{self, Place};
 use super::refusal::{Refusal, outcome};
 use crate::error_code::ErrorCode;
@@ -100,8 +101,8 @@ pub async fn describe_producers(
     ctx: &RequestContext,
     request: DescribeProducersRequest,
 ) -> DescribeProducersResponse {
-    let topics = request.topics.iter().map(|topic| {
-        let partitions = topic.partition_indexes.iter().map(|index| {
+    let topics = distinct(&request.topics, |topic| topic.name.clone()).map(|topic| {
+        let partitions = distinct(&topic.partition_indexes, |index| **index).map(|index| {
             let found = producers(ctx, &topic.name, *index);
             let (error_code, error_message) = outcome(&found);
             message!(PartitionResponse {

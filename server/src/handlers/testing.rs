@@ -14,8 +14,8 @@ use crate::broker::{Broker, ListenerInfo};
 use crate::config::{BrokerConfig, Sources};
 use crate::coordinator::GroupCoordinator;
 use crate::dispatch::find;
-use crate::handlers::fetch::{FetchSessions, ScanMemory};
-use crate::limits::FETCH_SCANNED_BYTES_MAX;
+use crate::handlers::fetch::{FetchMemory, FetchSessions};
+use crate::limits::{FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX};
 use crate::metrics::BrokerMetrics;
 use crate::request::RequestContext;
 use crate::runtime::{Clock, Stopping};
@@ -75,7 +75,7 @@ async fn open(store: Arc<MemoryStore>, config: Arc<BrokerConfig>) -> TestContext
     let groups = GroupCoordinator::open(&engine, &config.group, clock.clone()).await.expect("no groups load");
     let broker = Arc::new(Broker {
         fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
-        scan_memory: ScanMemory::new(FETCH_SCANNED_BYTES_MAX),
+        fetch_memory: FetchMemory::new(FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX),
         metrics: BrokerMetrics::new(),
         engine,
         groups,

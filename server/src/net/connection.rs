@@ -14,10 +14,10 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::limits::{
-    ConnectionLimits, DECODED_BYTES_PER_BYTE, DRAIN_TIMEOUT, IN_FLIGHT_REQUESTS_MAX, SMALL_BODY_BYTES,
-    WRITE_GATHER_BYTES,
+    ConnectionLimits, DECODED_BYTES_PER_BYTE, DRAIN_TIMEOUT, IN_FLIGHT_REQUESTS_MAX, PRODUCE_PARTITION_BYTES,
+    PRODUCE_PARTITIONS_MAX, WRITE_GATHER_BYTES,
 };
-use super::memory::{RequestMemory, Reserved};
+use super::memory::{Hold, RequestMemory};
 use super::reader::{Frame, FrameReader, ReadError};
 use super::reply::Reply;
 use crate::broker::{Broker, ListenerInfo};
@@ -51,13 +51,11 @@ pub(super) enum ConnectionError {
 struct InFlight {
     reply: ReplyFuture,
     pipelined: bool,
-    /// The frame's memory: its bytes may be waiting for the disk.
-    _reserved: Reserved,
 }
 
 struct Held {
     prepared: Prepared,
-    reserved: Reserved,
+    hold: Hold,
 }
 
 struct Connection<R, W> {
@@ -82,7 +80,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let reader = FrameReader::new(reader, context.memory.clone(), context.limits.max_frame_bytes);
+    let reader = FrameReader::new(reader, context.memory.frames.clone(), context.limits.max_frame_bytes);
     let mut connection = Connection {
         context,
         peer,
@@ -106,12 +104,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             let (busy, may_read) = (!self.in_flight.is_empty(), self.held.is_none());
             tokio::select! {
                 biased;
-                reply = next_reply(&mut self.in_flight), if busy => self.finish(reply?).await?,
+                reply = next_reply(&mut self.in_flight), if busy => {
+                    self.in_flight.pop_front();
+                    self.finish(reply?).await?;
+                }
                 // Also while a request is at work: this is how a peer that left is noticed.
                 frame = self.reader.next(), if may_read => {
                     let accepted = match frame {
                         Ok(Some(frame)) => self.accept(frame).await,
-                        Ok(None) => return Ok(()),
+                        // It may have closed its own direction only, and still listen.
+                        Ok(None) => return self.drain().await,
                         Err(error) => Err(error.into()),
                     };
                     if let Err(error) = accepted {
@@ -131,7 +133,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         self.last_active = Instant::now();
         let context = &self.context;
         let prepared = dispatch::prepare(&context.broker, &context.listener, self.peer, frame.bytes)?;
-        self.held = Some(Held { prepared, reserved: frame.reserved });
+        self.held = Some(Held { prepared, hold: Hold::of_frame(frame.reserved) });
         self.start_held().await
     }
 
@@ -148,34 +150,43 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
             // The store's queue is bounded in bytes: wait for room before the append, holding no lock. A store that
             // takes no more writes fails the append itself, with the right answer.
             let _ = self.context.broker.engine.ready().await;
-        } else if held.prepared.body_bytes() > SMALL_BODY_BYTES {
-            // Lists of small things grow when they are decoded. The frame's own reservation is given up first: waiting
-            // for more while holding some would let two connections wait for each other.
-            drop(held.reserved);
-            let bytes = held.prepared.body_bytes().saturating_mul(DECODED_BYTES_PER_BYTE);
-            held.reserved = self.context.memory.open(bytes);
-            held.reserved.grow(bytes).await;
         }
-        let reply = held.prepared.start();
-        self.in_flight.push_back(InFlight { reply, pipelined, _reserved: held.reserved });
+        let decoded = decoded_bytes(&held.prepared)?;
+        if decoded > 0 {
+            let mut reserved = self.context.memory.decoded.open(decoded);
+            reserved.grow(decoded).await;
+            held.hold.add_decoded(reserved);
+        }
+        let reply = held.prepared.start(held.hold);
+        self.in_flight.push_back(InFlight { reply, pipelined });
         Ok(())
     }
 
     /// Writes a reply with those behind it that are ready too, in one go.
     async fn finish(&mut self, mut reply: Reply) -> Result<(), ConnectionError> {
-        self.in_flight.pop_front();
+        let mut failed = None;
         while reply.bytes() < WRITE_GATHER_BYTES {
             let Some(next) = self.in_flight.front_mut() else { break };
             // Not ready: it registers again when it is polled as the front.
             let Some(ready) = (&mut next.reply).now_or_never() else { break };
             self.in_flight.pop_front();
-            reply.append(ready?);
+            match ready {
+                Ok(ready) => reply.append(ready),
+                Err(error) => {
+                    // Ends the connection, but not before those in front of it are answered.
+                    failed = Some(error);
+                    break;
+                }
+            }
         }
         tokio::select! {
             biased;
             written = reply.write_to(&mut self.writer, self.context.limits.stall()) => written?,
             // A peer that takes nothing keeps a stop waiting no longer than one that asks nothing.
             () = stop_overdue(&self.context.stopping) => return Err(ConnectionError::Stopped),
+        }
+        if let Some(error) = failed {
+            return Err(error.into());
         }
         self.last_active = Instant::now();
         self.start_held().await
@@ -200,6 +211,21 @@ async fn stop_overdue(stopping: &watch::Receiver<bool>) {
     if stopping.clone().wait_for(|stop| *stop).await.is_ok() {
         tokio::time::sleep(DRAIN_TIMEOUT).await;
     }
+}
+
+/// What a request may take in memory besides its frame.
+fn decoded_bytes(prepared: &Prepared) -> Result<usize, RequestError> {
+    Ok(match prepared.produce_partitions() {
+        None => prepared.body_bytes().saturating_mul(DECODED_BYTES_PER_BYTE),
+        Some(partitions) if partitions > PRODUCE_PARTITIONS_MAX => {
+            return Err(RequestError::TooManyPartitions { max: PRODUCE_PARTITIONS_MAX });
+        }
+        // Usually little beside the records, which are not copied.
+        Some(partitions) => {
+            let bytes = partitions.saturating_mul(PRODUCE_PARTITION_BYTES);
+            if bytes <= prepared.body_bytes() { 0 } else { bytes }
+        }
+    })
 }
 
 /// The oldest request's reply. Cancel safe: the request stays in the queue until the caller takes it off.

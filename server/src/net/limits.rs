@@ -26,8 +26,19 @@ pub const STALL_GRACE: Duration = Duration::from_secs(30);
 /// A peer slower than this, in bytes per second, is cut off: it holds memory that others need.
 pub const SLOWEST_BYTES_PER_SECOND: usize = 64 * 1024;
 
-/// Bodies up to this many bytes are decoded without reserving more than the frame itself.
-pub const SMALL_BODY_BYTES: usize = 64 * 1024;
+/// What bodies up to this many bytes decode into is reserved from a share of its own.
+pub const SMALL_BODY_BYTES: usize = 4 * 1024;
+
+/// Bytes of a body other than Produce's: records aside, nothing that a broker is told is so long, and what it decodes
+/// into may be [`DECODED_BYTES_PER_BYTE`] times as much. Kafka itself cannot keep a group or an offset commit of more
+/// than its `message.max.bytes`.
+pub const BODY_BYTES_MAX: usize = 8 << 20;
+
+/// Partitions of one Produce.
+pub const PRODUCE_PARTITIONS_MAX: usize = 100_000;
+
+/// Memory that one partition of a Produce takes besides its records, decoded and answered; bytes.
+pub const PRODUCE_PARTITION_BYTES: usize = 512;
 
 /// Memory that one byte of a hostile body can become when decoded, measured over every API; bytes.
 pub const DECODED_BYTES_PER_BYTE: usize = 105;

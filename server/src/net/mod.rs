@@ -7,7 +7,7 @@ mod memory;
 mod reader;
 mod reply;
 
-pub use limits::ConnectionLimits;
+pub use limits::{BODY_BYTES_MAX, ConnectionLimits};
 pub use listener::{BoundListener, NamedListener, serve};
-pub use memory::RequestMemory;
+pub use memory::{Hold, RequestMemory};
 pub use reply::Reply;

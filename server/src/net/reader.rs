@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::limits::{SMALL_FRAME_BYTES, STAGING_BYTES, STALL_GRACE, WHOLE_FRAME_BYTES, transfer_time};
-use super::memory::{RequestMemory, Reserved};
+use super::memory::{MemoryBound, Reserved};
 
 const PREFIX_BYTES: usize = 4;
 
@@ -31,7 +31,7 @@ pub(super) enum ReadError {
 /// Cuts a byte stream into frames.
 pub(super) struct FrameReader<R> {
     io: R,
-    memory: RequestMemory,
+    memory: MemoryBound,
     max_frame_bytes: usize,
     staging: BytesMut,
     partial: Option<Partial>,
@@ -47,10 +47,13 @@ struct Partial {
     deadline: Instant,
     /// When something came last.
     progress: Instant,
+    /// Since when it waits for memory of ours.
+    waiting_since: Option<Instant>,
 }
 
 impl Partial {
-    /// Makes room for more of the frame: all of a usual one, else as much as has come already.
+    /// Makes room for more of the frame: all of a usual one, else as much as has come already. However long that
+    /// takes, it is not the peer who is slow. Cancel safe.
     async fn make_room(&mut self) {
         let held = self.frame.capacity();
         if self.frame.len() < held.min(self.length) {
@@ -58,7 +61,12 @@ impl Partial {
         }
         let whole = self.length <= WHOLE_FRAME_BYTES;
         let total = if whole { self.length } else { self.length.min((2 * held).max(SMALL_FRAME_BYTES)) };
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
         self.reserved.grow(total).await;
+        let waited = since.elapsed();
+        self.waiting_since = None;
+        self.deadline += waited;
+        self.progress += waited;
         self.frame.reserve_exact(total - self.frame.len());
     }
 
@@ -69,7 +77,7 @@ impl Partial {
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(super) fn new(io: R, memory: RequestMemory, max_frame_bytes: usize) -> Self {
+    pub(super) fn new(io: R, memory: MemoryBound, max_frame_bytes: usize) -> Self {
         Self { io, memory, max_frame_bytes, staging: BytesMut::new(), partial: None }
     }
 
@@ -84,6 +92,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             let read = match &mut self.partial {
                 Some(partial) => {
+                    partial.make_room().await;
                     let stalled_at = partial.stalled_at();
                     let read = timeout_at(stalled_at, read_more(&mut self.io, &mut self.staging, partial));
                     read.await.map_err(|_| ReadError::Stalled)??
@@ -117,18 +126,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             reserved: self.memory.open(length),
             deadline: now + transfer_time(length),
             progress: now,
+            waiting_since: None,
         });
         Ok(())
     }
 }
 
-/// Reads some of a frame, first from what came with its length, into memory that is reserved before. Cancel safe.
+/// Reads some of a frame, first from what came with its length, into the room that was made for it. Cancel safe.
 async fn read_more(
     io: &mut (impl AsyncRead + Unpin),
     staging: &mut BytesMut,
     partial: &mut Partial,
 ) -> std::io::Result<usize> {
-    partial.make_room().await;
     let room = partial.frame.capacity().min(partial.length) - partial.frame.len();
     let read = if staging.is_empty() {
         let mut room = (&mut partial.frame).limit(room);
@@ -172,7 +181,7 @@ mod tests {
                 near.write_all(piece).await.unwrap();
             }
         });
-        let mut reader = FrameReader::new(far, RequestMemory::new(1 << 20), 1 << 20);
+        let mut reader = FrameReader::new(far, MemoryBound::new(1 << 20), 1 << 20);
         let mut frames = Vec::new();
         while frames.len() < 3 {
             tokio::select! {
@@ -188,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn memory_is_reserved_before_the_frame_and_given_back_after() {
         // Small frames have an eighth of it.
-        let memory = RequestMemory::new(8000);
+        let memory = MemoryBound::new(8000);
         let bytes = framed(&[&[1; 900], &[2; 900]]);
         let mut reader = FrameReader::new(&bytes[..], memory.clone(), 10_000);
         let first = reader.next().await.unwrap().unwrap();
@@ -203,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_large_frame_reserves_no_more_than_twice_what_has_come() {
-        let memory = RequestMemory::new(1 << 30);
+        let memory = MemoryBound::new(1 << 30);
         let (mut near, far) = tokio::io::duplex(64 << 10);
         let mut reader = FrameReader::new(far, memory.clone(), 100 << 20);
         near.write_all(&(50i32 << 20).to_be_bytes()).await.unwrap();
@@ -226,15 +235,29 @@ mod tests {
     async fn a_frame_that_never_ends_is_given_up() {
         let (mut near, far) = tokio::io::duplex(64);
         near.write_all(&100i32.to_be_bytes()).await.unwrap();
-        let mut reader = FrameReader::new(far, RequestMemory::new(1000), 1000);
+        let mut reader = FrameReader::new(far, MemoryBound::new(1000), 1000);
         assert!(matches!(reader.next().await, Err(ReadError::Stalled)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_is_not_given_up_for_memory_that_we_lack() {
+        let memory = MemoryBound::new(8000);
+        let everything = memory.reserve(1000).await;
+        let bytes = framed(&[&[1; 900]]);
+        let mut reader = FrameReader::new(&bytes[..], memory.clone(), 10_000);
+        let patience = 4 * STALL_GRACE;
+        for _ in 0..2 {
+            assert!(tokio::time::timeout(patience, reader.next()).await.is_err(), "waits");
+        }
+        drop(everything);
+        assert_eq!(reader.next().await.unwrap().unwrap().bytes.len(), 900);
     }
 
     #[tokio::test]
     async fn absurd_lengths_are_refused_before_anything_is_allocated() {
         for length in [-1, i32::MIN, 0, 7, 1001, i32::MAX] {
             let bytes = length.to_be_bytes();
-            let mut reader = FrameReader::new(&bytes[..], RequestMemory::new(1000), 1000);
+            let mut reader = FrameReader::new(&bytes[..], MemoryBound::new(1000), 1000);
             assert!(matches!(reader.next().await, Err(ReadError::Frame(_))), "{length}");
         }
     }

@@ -14,7 +14,7 @@ use super::limits::{WRITE_SLICES_MAX, transfer_time};
 #[derive(Debug, Default)]
 pub struct Reply {
     chunks: Vec<Bytes>,
-    /// Memory that is given back once the reply is written.
+    /// Memory that is given back as the reply is written.
     held: Vec<OwnedSemaphorePermit>,
 }
 
@@ -29,7 +29,7 @@ impl Reply {
         Self { chunks, held: Vec::new() }
     }
 
-    /// The same, with a reservation that ends when it is written or given up.
+    /// The same, with a reservation in bytes that ends as they are written, or given up.
     #[must_use]
     pub fn holding(mut self, permit: OwnedSemaphorePermit) -> Self {
         self.held.push(permit);
@@ -65,16 +65,19 @@ impl Reply {
         if bytes == 0 {
             return Ok(());
         }
-        timeout(transfer_time(bytes), write_chunks(io, self.chunks, stall)).await?
+        timeout(transfer_time(bytes), write_chunks(io, self, stall)).await?
     }
 }
 
 async fn write_chunks(
     io: &mut (impl AsyncWrite + Unpin),
-    mut chunks: Vec<Bytes>,
+    reply: Reply,
     stall: Duration,
 ) -> std::io::Result<()> {
-    let mut first = 0;
+    // Of the pieces that are not wholly written, which are all still in memory.
+    let mut kept_bytes = reply.bytes();
+    let Reply { mut chunks, mut held } = reply;
+    let (mut first, mut written_of_first) = (0, 0);
     while first < chunks.len() {
         if chunks[first].is_empty() {
             first += 1;
@@ -91,14 +94,32 @@ async fn write_chunks(
             let taken = written.min(chunk.len());
             chunk.advance(taken);
             written -= taken;
+            written_of_first += taken;
             if chunk.is_empty() {
                 // Gone from memory as soon as the socket has it.
                 *chunk = Bytes::new();
                 first += 1;
+                kept_bytes -= written_of_first;
+                written_of_first = 0;
             }
         }
+        give_back(&mut held, kept_bytes);
     }
     Ok(())
+}
+
+/// Ends what is held beyond `bytes`: readers that take their time keep no more from others than they have to.
+fn give_back(held: &mut Vec<OwnedSemaphorePermit>, bytes: usize) {
+    let mut surplus = held.iter().map(OwnedSemaphorePermit::num_permits).sum::<usize>().saturating_sub(bytes);
+    while surplus > 0 {
+        let Some(mut permit) = held.pop() else { return };
+        let part = surplus.min(permit.num_permits());
+        drop(permit.split(part));
+        surplus -= part;
+        if permit.num_permits() > 0 {
+            held.push(permit);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +142,22 @@ mod tests {
         far.read_to_end(&mut read).await.unwrap();
         writer.await.unwrap().unwrap();
         assert_eq!(read, expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_held_is_given_back_as_the_peer_takes_the_pieces() {
+        let memory = std::sync::Arc::new(tokio::sync::Semaphore::new(1000));
+        let permit = memory.clone().acquire_many_owned(1000).await.unwrap();
+        let (mut near, mut far) = tokio::io::duplex(50);
+        let reply = Reply::chunks(vec![Bytes::from(vec![0; 100]); 10]).holding(permit);
+        let writer = tokio::spawn(async move { reply.write_to(&mut near, STALL_GRACE).await });
+        let mut taken = [0; 500];
+        far.read_exact(&mut taken).await.unwrap();
+        tokio::task::yield_now().await;
+        assert!((400..=600).contains(&memory.available_permits()), "{}", memory.available_permits());
+        far.read_exact(&mut taken).await.unwrap();
+        writer.await.unwrap().unwrap();
+        assert_eq!(memory.available_permits(), 1000);
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use chronik_protocol::message;
 use super::{ResourceType, check_broker_id};
 use crate::config::{ConfigEntry, describe_topic};
 use crate::error_code::ErrorCode;
+use crate::handlers::distinct::distinct;
 use crate::handlers::refusal::{Refusal, outcome};
 use crate::internal_topics;
 use crate::request::RequestContext;
@@ -22,7 +23,9 @@ use crate::topic_rules;
 pub async fn describe(ctx: &RequestContext, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let stranger =
         request.resources.iter().find(|resource| ResourceType::parse(resource.resource_type).is_none());
-    let results = request.resources.iter().map(|resource| {
+    let named =
+        |resource: &&DescribeConfigsResource| (resource.resource_type, resource.resource_name.clone());
+    let results = distinct(&request.resources, named).map(|resource| {
         let entries = match stranger {
             // One resource of a kind nobody knows spoils the whole request, as in Kafka.
             Some(stranger) => Err(Refusal::invalid_request(format!(

@@ -8,12 +8,14 @@
 //! watermark, so both isolation levels read the same records.
 
 mod batches;
+mod memory;
 mod plan;
 mod read;
 mod response;
 mod session;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chronik_engine::log::PartitionLog;
@@ -24,9 +26,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::lookup::{NO_EPOCH, check_leader_epoch};
 use crate::error_code::ErrorCode;
 use crate::internal_topics;
-use crate::net::Reply;
+use crate::net::{Hold, Reply};
 use crate::request::{ReplyFuture, RequestContext, RequestError};
-pub use read::ScanMemory;
+pub use memory::FetchMemory;
 use read::{Fetched, Limits, Place, Target};
 use response::{Endpoint, FetchAnswer, PartitionAnswer, TELLS_LEADER};
 pub use session::FetchSessions;
@@ -39,15 +41,17 @@ const READ_COMMITTED: i8 = 1;
 const FIRST_ZSTD_VERSION: i16 = 10;
 
 /// See [`crate::dispatch::Api::start`].
-pub fn start(ctx: RequestContext, body: Bytes) -> ReplyFuture {
-    Box::pin(handle(ctx, body))
+pub fn start(ctx: RequestContext, body: Bytes, hold: Hold) -> ReplyFuture {
+    Box::pin(handle(ctx, body, hold))
 }
 
-async fn handle(ctx: RequestContext, body: Bytes) -> Result<Reply, RequestError> {
+async fn handle(mut ctx: RequestContext, body: Bytes, hold: Hold) -> Result<Reply, RequestError> {
     let version = ctx.api_version;
     let request =
         codec::decode_body::<messages::FetchRequest>(body, version).map_err(RequestError::Decode)?;
-    let (answer, held) = fetch(&ctx, &request).await;
+    // A slice of the frame, which is not kept while the request waits.
+    ctx.client_id = None;
+    let (answer, held) = fetch(&ctx, request, hold).await;
     let metrics = &ctx.broker.metrics;
     metrics.error(answer.error);
     for partition in &answer.partitions {
@@ -65,25 +69,27 @@ async fn handle(ctx: RequestContext, body: Bytes) -> Result<Reply, RequestError>
 /// The answer, and the memory that it holds until it is sent.
 async fn fetch(
     ctx: &RequestContext,
-    request: &messages::FetchRequest,
+    request: messages::FetchRequest,
+    hold: Hold,
 ) -> (FetchAnswer, Option<OwnedSemaphorePermit>) {
     let broker = &ctx.broker;
     let topics = broker.engine.topics();
-    let begun = broker.fetch_sessions.begin(request, ctx.api_version, &topics, broker.clock.mono_ms());
+    let begun = broker.fetch_sessions.begin(&request, ctx.api_version, &topics, broker.clock.mono_ms());
     let (context, mut wanted) = match begun {
         Ok(begun) => begun,
         Err(error) => return (FetchAnswer::refused(error), None),
     };
     let targets: Vec<Target> = wanted.iter_mut().map(|wanted| target(&topics, wanted)).collect();
     drop(topics);
-    let limits = Limits::new(
-        request.max_bytes.min(broker.config.fetch.fetch_max_bytes),
-        request.min_bytes,
-        request.max_wait_ms,
-    );
+    // A peer that is gone without a word is not waited for for ever.
+    let max_wait = u64::try_from(request.max_wait_ms).unwrap_or(0);
+    let max_wait = Duration::from_millis(max_wait.min(broker.config.network.connections_max_idle_ms));
+    let limits =
+        Limits::new(request.max_bytes.min(broker.config.fetch.fetch_max_bytes), request.min_bytes, max_wait);
     let committed_only = request.isolation_level == READ_COMMITTED;
+    drop((request, hold));
     let Fetched { outcomes, held } =
-        read::until_enough(&targets, limits, &broker.scan_memory, broker.stopping.clone()).await;
+        read::until_enough(&targets, limits, &broker.fetch_memory, broker.stopping.clone()).await;
     let answers = wanted.iter().zip(outcomes).map(|(wanted, outcome)| {
         let mut answer = outcome.into_answer(wanted, committed_only);
         if ctx.api_version < FIRST_ZSTD_VERSION && batches::has_zstd(&answer.records) {
@@ -151,7 +157,7 @@ fn check_divergence(log: &Arc<PartitionLog>, wanted: &Wanted) -> Result<Place, E
         return Ok(Place::Log(log.clone()));
     }
     let offsets = log.offsets();
-    if wanted.position.offset < offsets.log_start_offset {
+    if wanted.position.offset < offsets.readable_from {
         return Err(ErrorCode::OffsetOutOfRange);
     }
     let current = log.leader_epoch();

@@ -9,10 +9,11 @@ use std::time::Duration;
 use chronik_engine::error::ReadError;
 use chronik_engine::log::{LogRead, PartitionLog, Waiter};
 use futures_util::future::join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::batches::end_offset;
+use super::memory::FetchMemory;
 use super::plan::{Budget, Grant};
 use super::response::{NO_OFFSET, PartitionAnswer};
 use super::session::{Position, Wanted};
@@ -30,11 +31,11 @@ pub(super) struct Limits {
 
 impl Limits {
     /// From the wire; negative is nothing.
-    pub(super) fn new(max_bytes: i32, min_bytes: i32, max_wait_ms: i32) -> Self {
+    pub(super) fn new(max_bytes: i32, min_bytes: i32, max_wait: Duration) -> Self {
         let max_bytes = size(max_bytes);
         // More than may be sent is never reached.
         let min_bytes = size(min_bytes).min(max_bytes);
-        Self { max_bytes, min_bytes, max_wait: Duration::from_millis(max_wait_ms.max(0) as u64) }
+        Self { max_bytes, min_bytes, max_wait }
     }
 }
 
@@ -123,31 +124,6 @@ impl Outcome {
     }
 }
 
-/// The bytes that fetches hold of what they read from the store, over all connections, until the clients have taken
-/// their answers: readers that stall must not fill the memory. What comes from the tail ring is shared, and bounded
-/// there.
-#[derive(Clone, Debug)]
-pub struct ScanMemory {
-    permits: Arc<Semaphore>,
-    limit_bytes: usize,
-}
-
-impl ScanMemory {
-    /// A bound in bytes.
-    pub fn new(limit_bytes: usize) -> Self {
-        let limit_bytes = limit_bytes.min(u32::MAX as usize);
-        Self { permits: Arc::new(Semaphore::new(limit_bytes)), limit_bytes }
-    }
-
-    /// Waits for `bytes`, or for all there are. A fetch asks once for all it may need: were it to hold some and wait
-    /// for more, two could wait for each other.
-    async fn reserve(&self, bytes: usize) -> OwnedSemaphorePermit {
-        let bytes = u32::try_from(bytes.min(self.limit_bytes)).unwrap_or(u32::MAX);
-        let permit = self.permits.clone().acquire_many_owned(bytes).await;
-        permit.expect("the semaphore is never closed")
-    }
-}
-
 /// What came of a request's partitions, in its order.
 pub(super) struct Fetched {
     pub(super) outcomes: Vec<Outcome>,
@@ -160,12 +136,13 @@ pub(super) struct Fetched {
 pub(super) async fn until_enough(
     targets: &[Target],
     limits: Limits,
-    memory: &ScanMemory,
+    memory: &FetchMemory,
     mut stopping: Stopping,
 ) -> Fetched {
     let deadline = Instant::now() + limits.max_wait;
+    let mut waiting = None;
     loop {
-        let fetched = read_all(targets, limits.max_bytes, memory).await;
+        let fetched = read_all(targets, limits.max_bytes, memory, deadline).await;
         let outcomes = &fetched.outcomes;
         if targets.is_empty()
             || has_enough(targets, outcomes, limits)
@@ -174,6 +151,12 @@ pub(super) async fn until_enough(
             || stopping.is_asked()
         {
             return fetched;
+        }
+        if waiting.is_none() {
+            waiting = memory.wait_with(targets.len());
+            if waiting.is_none() {
+                return fetched;
+            }
         }
         let seen = outcomes.iter().map(|outcome| match outcome {
             Outcome::Read(read) => read.offsets.high_watermark,
@@ -207,8 +190,8 @@ fn has_enough(targets: &[Target], outcomes: &[Outcome], limits: Limits) -> bool 
     counted.sum::<usize>() >= limits.min_bytes
 }
 
-/// One pass over all partitions, in order.
-async fn read_all(targets: &[Target], max_bytes: usize, memory: &ScanMemory) -> Fetched {
+/// One pass over all partitions, in order. What needs memory that is not free by the deadline is left out.
+async fn read_all(targets: &[Target], max_bytes: usize, memory: &FetchMemory, deadline: Instant) -> Fetched {
     let mut pass = Pass {
         targets,
         budget: Budget::new(max_bytes),
@@ -216,7 +199,8 @@ async fn read_all(targets: &[Target], max_bytes: usize, memory: &ScanMemory) -> 
         scans: Vec::new(),
         scanned_bytes: 0,
     };
-    let mut held = None;
+    let mut held: Option<OwnedSemaphorePermit> = None;
+    let mut starved = false;
     for (index, target) in targets.iter().enumerate() {
         let mut grant = pass.budget.grant(target.max_bytes());
         if grant.max_bytes < target.max_bytes() && !pass.scans.is_empty() {
@@ -229,9 +213,14 @@ async fn read_all(targets: &[Target], max_bytes: usize, memory: &ScanMemory) -> 
             pass.outcomes.push(outcome);
             continue;
         }
-        if held.is_none() {
+        if held.is_none() && !starved {
             let rest = targets[index..].iter().map(Target::max_bytes).sum::<usize>();
-            held = Some(memory.reserve(rest.min(pass.budget.remaining())).await);
+            held = memory.scan_with(rest.min(pass.budget.remaining()), deadline).await;
+            starved = held.is_none();
+        }
+        if starved {
+            pass.outcomes.push(nothing_read(target));
+            continue;
         }
         pass.put_off(index, grant);
         // The first with data decides what the others may take; until it is known they wait.
@@ -295,12 +284,16 @@ fn read_memory(target: &Target, grant: Grant) -> Option<Outcome> {
     match log.read_memory(target.position.offset, grant.max_bytes, grant.at_least_one) {
         Ok(Some(read)) => Some(Outcome::Read(read)),
         // No room left for what the store has: it waits for the next request.
-        Ok(None) if !grant.is_useful() => {
-            Some(Outcome::Read(LogRead { chunks: Vec::new(), bytes: 0, offsets: log.offsets() }))
-        }
+        Ok(None) if !grant.is_useful() => Some(nothing_read(target)),
         Ok(None) => None,
         Err(error) => Some(failed(&error)),
     }
+}
+
+/// There may be more, for the next request.
+fn nothing_read(target: &Target) -> Outcome {
+    let Place::Log(log) = &target.place else { return Outcome::Empty };
+    Outcome::Read(LogRead { chunks: Vec::new(), bytes: 0, offsets: log.offsets() })
 }
 
 async fn scan(target: &Target, grant: Grant) -> Outcome {

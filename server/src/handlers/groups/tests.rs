@@ -12,6 +12,14 @@ async fn context() -> TestContext {
     testing::context_with(&[("group.initial.rebalance.delay.ms", "0")]).await
 }
 
+async fn join(ctx: &RequestContext, request: JoinGroupRequest) -> JoinGroupResponse {
+    super::join(ctx, request, Hold::default()).await
+}
+
+async fn sync(ctx: &RequestContext, request: SyncGroupRequest) -> SyncGroupResponse {
+    super::sync(ctx, request, Hold::default()).await
+}
+
 fn join_request(member_id: &str) -> JoinGroupRequest {
     let protocol = message!(JoinGroupRequestProtocol {
         name: "range".into(),

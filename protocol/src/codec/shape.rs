@@ -1,0 +1,143 @@
+//! What a Produce will cost to decode, found by walking over it: nothing is allocated.
+
+/// First version with compact lengths and tagged fields.
+const FLEXIBLE: i16 = 9;
+/// First version that names topics by id (KIP-516).
+const TOPIC_IDS: i16 = 13;
+
+/// Partitions of a Produce request's body, or of as much of it as follows the schema.
+pub fn produce_partitions(body: &[u8], version: i16) -> usize {
+    let mut walk = Walk { rest: body, flexible: version >= FLEXIBLE };
+    let mut partitions = 0;
+    // `None` is the end of the bytes, where decoding ends too.
+    let _ = walk.produce(version, &mut partitions);
+    partitions
+}
+
+struct Walk<'a> {
+    rest: &'a [u8],
+    flexible: bool,
+}
+
+impl Walk<'_> {
+    fn produce(&mut self, version: i16, partitions: &mut usize) -> Option<()> {
+        self.string()?;
+        // acks, timeout
+        self.skip(2 + 4)?;
+        for _ in 0..self.length32()? {
+            if version >= TOPIC_IDS {
+                self.skip(16)?;
+            } else {
+                self.string()?;
+            }
+            for _ in 0..self.length32()? {
+                *partitions += 1;
+                self.skip(4)?;
+                let records = self.length32()?;
+                self.skip(records)?;
+                self.tags()?;
+            }
+            self.tags()?;
+        }
+        Some(())
+    }
+
+    fn skip(&mut self, bytes: usize) -> Option<()> {
+        self.rest = self.rest.get(bytes..)?;
+        Some(())
+    }
+
+    fn string(&mut self) -> Option<()> {
+        let bytes = if self.flexible {
+            self.length32()?
+        } else {
+            let (head, rest) = self.rest.split_first_chunk()?;
+            self.rest = rest;
+            usize::try_from(i16::from_be_bytes(*head)).unwrap_or(0)
+        };
+        self.skip(bytes)
+    }
+
+    /// The length of an array or of bytes; nothing when it is null.
+    fn length32(&mut self) -> Option<usize> {
+        if self.flexible {
+            return Some(usize::try_from(self.unsigned_varint()?).ok()?.saturating_sub(1));
+        }
+        let (head, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(usize::try_from(i32::from_be_bytes(*head)).unwrap_or(0))
+    }
+
+    fn unsigned_varint(&mut self) -> Option<u32> {
+        let mut value = 0u32;
+        for shift in (0..35).step_by(7) {
+            let (&byte, rest) = self.rest.split_first()?;
+            self.rest = rest;
+            value |= u32::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn tags(&mut self) -> Option<()> {
+        if !self.flexible {
+            return Some(());
+        }
+        for _ in 0..self.unsigned_varint()? {
+            self.unsigned_varint()?;
+            let bytes = usize::try_from(self.unsigned_varint()?).ok()?;
+            self.skip(bytes)?;
+        }
+        Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::{Bytes, BytesMut};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::messages::ProduceRequest;
+    use crate::codec::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    use crate::message;
+
+    fn body(version: i16, topics: &[Vec<Option<usize>>]) -> Bytes {
+        let topic_data = topics.iter().enumerate().map(|(index, partitions)| {
+            let partition_data = partitions.iter().map(|bytes| {
+                let records = bytes.map(|bytes| Bytes::from(vec![7; bytes]));
+                message!(PartitionProduceData { index: 3, records: records })
+            });
+            let mut topic = message!(TopicProduceData { partition_data: partition_data.collect() });
+            if version < TOPIC_IDS {
+                topic.name = format!("topic-{index}").into();
+            }
+            topic
+        });
+        let request = message!(ProduceRequest { acks: -1, timeout_ms: 9, topic_data: topic_data.collect() });
+        let mut body = BytesMut::new();
+        crate::codec::encode_response_body_into(&request, version, &mut body).unwrap();
+        body.freeze()
+    }
+
+    proptest! {
+        #[test]
+        fn the_count_is_that_of_the_decoder_and_never_less_than_it_read(
+            version in 3i16..=13,
+            topics in prop::collection::vec(prop::collection::vec(prop::option::of(0usize..300), 0..5), 0..5),
+            cut in 0usize..2000,
+        ) {
+            let body = body(version, &topics);
+            let count = topics.iter().map(Vec::len).sum::<usize>();
+            prop_assert_eq!(produce_partitions(&body, version), count);
+            prop_assert!(produce_partitions(&body[..cut.min(body.len())], version) <= count);
+        }
+
+        #[test]
+        fn any_bytes_are_walked_over(version in 3i16..=13, body in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(produce_partitions(&body, version) <= body.len());
+        }
+    }
+}
