@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chronik_protocol::batch::{TimestampType, ValidBatch, prefix};
+use chronik_protocol::batch::{BatchHeader, TimestampType, ValidBatch, prefix};
 
 use super::ring::RingEntry;
 use super::{LogConfig, LogState, PartitionLog, Segment, Status};
 use crate::error::AppendError;
 use crate::keys::log::TailValue;
+use crate::keys::producer::ProducerBatchValue;
 use crate::keys::{self, PartitionId};
 use crate::producer::{self, Verdict};
 use crate::store::{Keyspace, Ticket, Value, WriteBatch};
@@ -52,10 +53,7 @@ impl PartitionLog {
             TimestampType::LogAppendTime => header.max_timestamp,
             TimestampType::CreateTime => -1,
         };
-        if header.producer_id >= 0
-            && let Verdict::Duplicate(first) =
-                producer::check(state.producers.get(&header.producer_id), header)?
-        {
+        if let Some(first) = duplicate_of(&state, header)? {
             return Ok(Appended {
                 base_offset: first.base_offset,
                 last_offset: first.last_offset,
@@ -85,16 +83,7 @@ impl PartitionLog {
         write.put(Keyspace::Index, keys::log::tail_key(self.id), tail_value(&state));
 
         if header.producer_id >= 0 {
-            let next = producer::advance(
-                state.producers.get(&header.producer_id),
-                header,
-                base_offset,
-                append_ms,
-                now_ms,
-            );
-            let value = prost::Message::encode_to_vec(&next.to_value());
-            write.put(Keyspace::Index, keys::producer::key(self.id, header.producer_id), value);
-            state.producers.insert(header.producer_id, next);
+            self.advance_producer(&mut state, &mut write, header, base_offset, append_ms, now_ms);
         }
 
         let head = Bytes::copy_from_slice(&prefix(base_offset, header.batch_length, state.leader_epoch()));
@@ -123,11 +112,39 @@ impl PartitionLog {
 }
 
 impl PartitionLog {
+    /// Puts the batch into its producer's window, in memory and in the commit that carries the batch.
+    fn advance_producer(
+        &self,
+        state: &mut LogState,
+        write: &mut WriteBatch,
+        header: &BatchHeader,
+        base_offset: i64,
+        append_ms: i64,
+        now_ms: i64,
+    ) {
+        let id = header.producer_id;
+        let next = producer::advance(state.producers.get(&id), header, base_offset, append_ms, now_ms);
+        let value = prost::Message::encode_to_vec(&next.to_value());
+        write.put(Keyspace::Index, keys::producer::key(self.id, id), value);
+        state.producers.insert(id, next);
+    }
+
     /// Copies a batch that the ring still has, so that it no longer keeps the buffer alive that it is a slice of; for a
     /// buffer of which the log took a small part only.
     pub fn detach(&self, base_offset: i64) {
         self.state.lock().ring.detach(base_offset);
     }
+}
+
+/// The batch that this one repeats, if its producer's window has it.
+fn duplicate_of(state: &LogState, header: &BatchHeader) -> Result<Option<ProducerBatchValue>, AppendError> {
+    if header.producer_id < 0 {
+        return Ok(None);
+    }
+    Ok(match producer::check(state.producers.get(&header.producer_id), header)? {
+        Verdict::Duplicate(first) => Some(first),
+        Verdict::New => None,
+    })
 }
 
 /// Seals the active segment and begins an empty one behind it. `write` must also carry the new tail.

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,8 +15,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::limits::{
-    ConnectionLimits, DECODED_BYTES_PER_BYTE, DRAIN_TIMEOUT, IN_FLIGHT_REQUESTS_MAX, PRODUCE_PARTITION_BYTES,
-    PRODUCE_PARTITIONS_MAX, WRITE_GATHER_BYTES,
+    ConnectionLimits, DECODED_BYTES_PER_BYTE, DRAIN_TIMEOUT, HALF_CLOSED_TIMEOUT, IN_FLIGHT_REQUESTS_MAX,
+    PRODUCE_PARTITION_BYTES, PRODUCE_PARTITIONS_MAX, WRITE_GATHER_BYTES,
 };
 use super::memory::{Hold, RequestMemory};
 use super::reader::{Frame, FrameReader, ReadError};
@@ -98,7 +99,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
         let mut stopping = self.context.stopping.clone();
         loop {
             if *stopping.borrow() {
-                return self.drain().await;
+                return self.drain(DRAIN_TIMEOUT).await;
             }
             let idle_deadline = self.last_active + self.context.limits.max_idle;
             let (busy, may_read) = (!self.in_flight.is_empty(), self.held.is_none());
@@ -113,12 +114,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
                     let accepted = match frame {
                         Ok(Some(frame)) => self.accept(frame).await,
                         // It may have closed its own direction only, and still listen.
-                        Ok(None) => return self.drain().await,
+                        Ok(None) => return self.drain(HALF_CLOSED_TIMEOUT).await,
                         Err(error) => Err(error.into()),
                     };
                     if let Err(error) = accepted {
                         // Kafka would not have read on before the requests before this one were answered.
-                        self.drain().await?;
+                        self.drain(DRAIN_TIMEOUT).await?;
                         return Err(error);
                     }
                 }
@@ -193,8 +194,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     }
 
     /// Answers what is under way, for a while, and leaves the rest.
-    async fn drain(&mut self) -> Result<(), ConnectionError> {
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
+    async fn drain(&mut self, patience: Duration) -> Result<(), ConnectionError> {
+        let deadline = Instant::now() + patience;
         while !self.in_flight.is_empty() {
             let Ok(reply) = timeout_at(deadline, next_reply(&mut self.in_flight)).await else { break };
             self.in_flight.pop_front();

@@ -43,6 +43,10 @@ pub const PRODUCE_PARTITION_BYTES: usize = 512;
 /// Memory that one byte of a hostile body can become when decoded, measured over every API; bytes.
 pub const DECODED_BYTES_PER_BYTE: usize = 105;
 
+/// How long requests under way may take once the peer has closed its direction. Most who do are gone: a Produce is worth
+/// finishing all the same, a long poll is not.
+pub const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long a stopping broker waits for requests under way.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
