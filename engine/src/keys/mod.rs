@@ -23,6 +23,8 @@ pub mod group;
 pub mod log;
 pub mod producer;
 pub mod system;
+#[cfg(test)]
+mod tests;
 pub mod topic;
 
 use std::ops::Range;
