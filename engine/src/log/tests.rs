@@ -1,6 +1,8 @@
 //! A log over the memory store: what append, read, time lookup and retention promise together.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use chronik_protocol::batch::{
@@ -10,7 +12,7 @@ use chronik_protocol::batch::{
 use super::{LogConfig, PartitionLog, Waiter};
 use crate::error::{AppendError, ReadError};
 use crate::keys;
-use crate::store::{Durability, Keyspace, MemoryStore, Store, WriteBatch};
+use crate::store::{CrashPoint, Durability, Keyspace, MemoryStore, Store, WriteBatch};
 use crate::topic::TopicOverrides;
 use crate::{Engine, EngineOptions, ShardId};
 
@@ -101,18 +103,55 @@ async fn batches_come_back_with_their_offsets_from_the_ring_and_from_the_store()
     }
 }
 
+/// Runs `work` on a stepped store, making everything durable that it waits for.
+async fn synced<T>(store: &MemoryStore, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        if let Some(result) = now_or_never(work.as_mut()) {
+            return result;
+        }
+        store.sync();
+    }
+}
+
+/// What a future gives without waiting.
+fn now_or_never<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_durable_is_not_shown() {
-    let store = Arc::new(MemoryStore::new());
-    let engine = engine_on(store, LogConfig::default(), 1 << 20).await;
-    let topic = engine.create_topic("t", 1, TopicOverrides::new(), NOW).await.unwrap();
-    let log = topic.log(0).unwrap();
-    let appended = log.append(&records(&[NOW]), NOW).unwrap();
-    let waiter = Waiter::new();
-    log.watch(&waiter);
-    appended.ticket.await.unwrap();
-    assert_eq!(log.high_watermark(), 1);
-    assert_eq!(log.available_bytes(0, 10), records(&[NOW]).bytes.len());
+    for ring_bytes in [1 << 20, 0] {
+        let store = Arc::new(MemoryStore::stepped());
+        let engine = synced(&store, engine_on(store.clone(), LogConfig::default(), ring_bytes)).await;
+        let topic = synced(&store, engine.create_topic("t", 1, TopicOverrides::new(), NOW)).await.unwrap();
+        let log = topic.log(0).unwrap();
+        let waiter = Waiter::new();
+        log.watch(&waiter);
+        let mut woken = pin!(waiter.changed());
+        let batch = records(&[NOW]);
+        let mut ticket = pin!(log.append(&batch, NOW).unwrap().ticket);
+        // Queued, then applied and readable in the store: neither is durable.
+        for applied in 0..2 {
+            assert_eq!((log.offsets().next_offset, log.high_watermark()), (1, 0), "applied {applied}");
+            assert!(log.read(0, 1 << 20, true).await.unwrap().chunks.is_empty());
+            assert_eq!(log.available_bytes(0, 10), 0);
+            assert!(now_or_never(woken.as_mut()).is_none(), "nobody is woken for what cannot be read");
+            assert!(now_or_never(ticket.as_mut()).is_none(), "nothing is acknowledged");
+            assert_eq!(store.step(1), 1 - applied);
+        }
+        store.sync_applied();
+        assert_eq!(log.high_watermark(), 1);
+        // Of what has left memory no more is known than that it is enough.
+        let available = if ring_bytes > 0 { batch.bytes.len() } else { 10 };
+        assert_eq!(log.available_bytes(0, 10), available);
+        assert_eq!(offsets_of(&log.read(0, 1 << 20, true).await.unwrap().chunks), [(0, 0)]);
+        assert!(now_or_never(woken).is_some());
+        ticket.await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -282,6 +321,34 @@ async fn a_partition_whose_parts_do_not_fit_together_is_offline_and_the_others_s
     assert!(matches!(broken.read(0, 1, true).await, Err(ReadError::Offline)));
     assert!(broken.append(&records(&[NOW]), NOW).is_err());
     assert_eq!(topic.log(1).unwrap().append(&records(&[NOW]), NOW).unwrap().base_offset, 1);
+}
+
+#[tokio::test]
+async fn an_emptied_log_goes_on_at_its_end_after_a_restart() {
+    let config = LogConfig { retention_ms: Some(1000), ..small_segments() };
+    let store = Arc::new(MemoryStore::new());
+    let engine = engine_on(store.clone(), config.clone(), 0).await;
+    let topic = engine.create_topic("t", 2, TopicOverrides::new(), NOW).await.unwrap();
+    let (aged, trimmed) = (topic.log(0).unwrap(), topic.log(1).unwrap());
+    for log in [aged, trimmed] {
+        for _ in 0..10 {
+            log.append(&records(&[NOW; 3]), NOW).unwrap().ticket.await.unwrap();
+        }
+    }
+    assert!(aged.apply_retention(NOW + 100_000) > 0);
+    trimmed.delete_records(None).unwrap();
+    for log in [aged, trimmed] {
+        log.durable().await.unwrap();
+    }
+    let image = Arc::new(store.crash(CrashPoint::Durable));
+    let again = engine_on(image, config, 0).await;
+    for index in 0..2 {
+        let log = again.topics().get("t").unwrap().log(index).unwrap().clone();
+        let offsets = log.offsets();
+        assert_eq!((offsets.log_start_offset, offsets.high_watermark, offsets.next_offset), (30, 30, 30));
+        assert!(log.read(30, 1000, true).await.unwrap().chunks.is_empty());
+        assert_eq!(log.append(&records(&[NOW]), NOW).unwrap().base_offset, 30, "no offset is used twice");
+    }
 }
 
 // protocol.md 3.9.5
