@@ -1,12 +1,16 @@
 //! Mutated requests of every advertised API and version against the real binary: it may answer or close, but it lives
-//! on, stays small, and writes nothing.
+//! on, stays small, and writes nothing that is not whole.
 //!
 //! Short and seeded by default (`TEST_SEED`); `TEST_FUZZ_ROUNDS` mutations of each version make it long.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chronik_protocol::codec::messages::create_topics_request::CreatableTopic;
+use chronik_protocol::batch::{
+    BatchBuilder, BatchView, Compression, HEADER_SIZE, LOG_OVERHEAD, split_batches,
+};
+use chronik_protocol::codec::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use chronik_protocol::codec::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use chronik_protocol::codec::messages::join_group_request::JoinGroupRequestProtocol;
 use chronik_protocol::codec::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
@@ -25,6 +29,12 @@ const ROUNDS: usize = 20;
 
 /// Some requests wait for something; nobody here does.
 const PATIENCE: Duration = Duration::from_millis(30);
+
+/// Kafka's INVALID_RECORD.
+const INVALID_RECORD: i16 = 87;
+
+/// Kafka's CORRUPT_MESSAGE.
+const CORRUPT_MESSAGE: i16 = 2;
 
 /// Records there before, and after.
 const RECORDS: usize = 10;
@@ -201,6 +211,152 @@ fn mutated_requests_of_every_version_leave_broker_and_data_as_they_were() {
     }
     let log = broker.log();
     assert!(!log.contains("panicked"), "{log}");
+}
+
+/// Batches of every kind that a client may send, the sequences of one producer among them.
+fn good_batches() -> Vec<Bytes> {
+    let built = |builder: BatchBuilder| {
+        builder
+            .record(1_700_000_000_000, Some(b"key"), Some(&[b'v'; 60]))
+            .record_with_headers(1_700_000_000_001, Some(b"k"), None, &[("h", Some(b"1")), ("h", None)])
+            .record(1_700_000_000_002, Some(b"k"), Some(b""))
+            .build()
+            .expect("a small batch")
+    };
+    let codecs = Compression::ALL.map(|codec| built(BatchBuilder::new().compression(codec, None)));
+    let sequences = (0..3).map(|number| built(BatchBuilder::new().producer(77, 0, 3 * number)));
+    codecs.into_iter().chain(sequences).collect()
+}
+
+/// Makes length and CRC agree with the bytes, so that what lies behind those checks is reached.
+fn reseal(batch: &mut [u8]) {
+    if batch.len() >= HEADER_SIZE {
+        let length = (batch.len() - LOG_OVERHEAD) as i32;
+        batch[8..12].copy_from_slice(&length.to_be_bytes());
+        // CRC-32C at 17, of all that follows it.
+        let crc = crc32c::crc32c(&batch[21..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    }
+}
+
+/// Reads a whole topic and checks every batch: CRC, offsets without a gap, as many records as the header says.
+/// Returns the batches.
+fn read_sound(client: &mut Client, topic: &str) -> Vec<Bytes> {
+    let (mut next, mut found) = (0, Vec::new());
+    loop {
+        let (error, high_watermark, records) = client.fetch(topic, next);
+        assert_eq!(error, 0, "{topic} cannot be read at {next} of {high_watermark}");
+        if next == high_watermark {
+            assert!(records.is_empty());
+            return found;
+        }
+        let before = next;
+        for batch in split_batches(records) {
+            let view = BatchView::new(&batch).expect("a whole batch");
+            view.verify_crc().expect("what is stored has the right CRC");
+            assert_eq!(view.header().base_offset, next, "{topic}: offsets have no gap");
+            let mut records = view.records(1 << 20).expect("records that can be read");
+            let mut count = 0;
+            while let Some(record) = records.next_record().expect("a whole record") {
+                assert_eq!((record.offset_delta, record.headers().count()), (count, record.headers().len()));
+                count += 1;
+            }
+            assert_eq!((count, count), (view.header().record_count, view.header().last_offset_delta + 1));
+            next = view.header().last_offset() + 1;
+            found.push(batch.clone());
+        }
+        assert!(next > before, "{topic}: nothing at {next}, below the end at {high_watermark}");
+    }
+}
+
+#[test]
+fn mutated_batches_reach_a_log_whole_or_not_at_all() {
+    // Some timestamps will be of 1970.
+    let mut broker = Broker::builder().set("log.retention.ms", -1).start();
+    let mut client = Client::connect(broker.kafka_addr());
+    let settings: [(&str, &[(&str, &str)]); 4] = [
+        ("plain", &[]),
+        ("stamped", &[("message.timestamp.type", "LogAppendTime")]),
+        ("compacted", &[("cleanup.policy", "compact")]),
+        ("recompressed", &[("compression.type", "zstd")]),
+    ];
+    for (name, configs) in settings {
+        create_topic(&mut client, name, configs);
+    }
+    let ids = topic_ids(&mut client);
+    let samples = good_batches();
+    let rounds =
+        std::env::var("TEST_FUZZ_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS);
+    let mut random = Random::seeded_by("TEST_SEED", 1);
+    let (mut written, mut refused) = (0_u32, BTreeMap::<i16, u32>::new());
+
+    for version in 3..=13 {
+        for (name, _) in settings {
+            for _ in 0..rounds * 4 {
+                let sample = &samples[random.below(samples.len())];
+                let mut batch = mutate(&mut random, sample);
+                if random.below(4) > 0 {
+                    reseal(&mut batch);
+                }
+                let mut request = produce_request(name, 0, -1, batch.into());
+                request.topic_data[0].topic_id = ids[name];
+                let answer = client.call(&request, version);
+                match answer.responses[0].partition_responses[0].error_code {
+                    0 => written += 1,
+                    error => *refused.entry(error).or_default() += 1,
+                }
+            }
+            // And the whole request around a good batch, which the broker may take for anything.
+            let mut request = produce_request(name, 0, -1, samples[random.below(samples.len())].clone());
+            request.topic_data[0].topic_id = ids[name];
+            let sample = encoded(&[request], version).remove(0);
+            let mut mangled = Client::connect(broker.kafka_addr());
+            for _ in 0..rounds {
+                mangled.stream().set_read_timeout(Some(PATIENCE)).unwrap();
+                if !mangled.send_frame(&mutate(&mut random, &sample)) || mangled.read_frame().is_err() {
+                    mangled = Client::connect(broker.kafka_addr());
+                }
+            }
+        }
+    }
+    eprintln!("{written} written, refused by code: {refused:?}");
+    assert!(written > 20, "mutation has lost its way into the log");
+    for code in [INVALID_RECORD, CORRUPT_MESSAGE] {
+        assert!(refused.contains_key(&code), "mutation has lost its way to error {code}: {refused:?}");
+    }
+    assert!(broker.is_ready());
+
+    let before: Vec<_> = settings.map(|(name, _)| read_sound(&mut client, name)).into();
+    assert!(before.iter().all(|batches| !batches.is_empty()));
+    broker.kill();
+    broker.start_again();
+    let mut client = Client::connect(broker.kafka_addr());
+    let after: Vec<_> = settings.map(|(name, _)| read_sound(&mut client, name)).into();
+    assert_eq!(before, after, "what was read is what a restart finds");
+    let log = broker.log();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+fn create_topic(client: &mut Client, name: &str, configs: &[(&str, &str)]) {
+    let configs = configs.iter().map(|(name, value)| {
+        message!(CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) })
+    });
+    let topic = message!(CreatableTopic {
+        name: name.into(),
+        num_partitions: 1,
+        replication_factor: 1,
+        configs: configs.collect(),
+    });
+    let request = message!(messages::CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000 });
+    assert_eq!(client.call(&request, 5).topics[0].error_code, 0, "{name}");
+}
+
+/// Ids by name.
+fn topic_ids(client: &mut Client) -> BTreeMap<String, codec::Uuid> {
+    let answer = client.call(&message!(messages::MetadataRequest { topics: None }), 12);
+    let named =
+        answer.topics.iter().filter_map(|topic| Some((topic.name.as_ref()?.to_string(), topic.topic_id)));
+    named.collect()
 }
 
 #[test]
