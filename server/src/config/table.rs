@@ -3,7 +3,7 @@
 //!
 //! A row exists only when something reads it: `tests/tests/config_docs.rs` looks for the reader of
 //! each row's field. Kafka settings without effect on one node are absent on purpose, so that a file
-//! naming them is refused instead of silently ignored.
+//! naming them is refused instead of silently ignored; the one that is not says so.
 
 use super::listeners::HostPort;
 use super::setting::{Bind, FromValue, Importance, Kind, Setting};
@@ -79,7 +79,7 @@ static SETTINGS: &[Setting] = &[
     row("advertised.listeners", List, None, Any, High, Bind::Addresses,
         "What clients are told to connect to, as NAME://HOST:PORT for any of the names in `listeners`; a client is always answered with the address of the listener it asked. Without it the bound address is told, and for 0.0.0.0 or [::] the address of a network interface, which is logged at start. The environment variable CHRONIK_ADVERTISED_ADDR takes HOST (every listener keeps its port) or HOST:PORT (a single listener); so does the flag `--advertise`."),
     row("connections.max.idle.ms", Long, Some("600000"), AtLeast(1), Medium, field!(network.connections_max_idle_ms),
-        "A connection on which nothing moved for this long is closed, as is one whose peer stopped reading."),
+        "A connection without a request under way is closed after this long without bytes; one whose peer takes nothing of an answer, after this long or 30 s, whichever is less."),
     row("max.connections", Int, Some("10000"), AtLeast(1), Medium, field!(network.max_connections),
         "Connections over all listeners. One more is accepted and closed at once. Kafka's default is unlimited."),
     row("max.connections.per.ip", Int, Some("2147483647"), AtLeast(1), Medium, field!(network.max_connections_per_ip),
@@ -136,7 +136,7 @@ static SETTINGS: &[Setting] = &[
     row("compression.gzip.level", Int, Some("-1"), Level(1, 9), Medium, Bind::TopicDefault("compression.gzip.level"),
         "Level when `compression.type` is gzip."),
     row("compression.lz4.level", Int, Some("9"), Between(1, 17), Medium, Bind::TopicDefault("compression.lz4.level"),
-        "Level when `compression.type` is lz4."),
+        "*No effect:* the lz4 encoder has one mode. Taken as the default of the topic config that clients set."),
     row("compression.zstd.level", Int, Some("3"), Between(-131_072, 22), Medium, Bind::TopicDefault("compression.zstd.level"),
         "Level when `compression.type` is zstd."),
     // Groups.

@@ -58,7 +58,8 @@ fn compression(layers: &Layers<'_>) -> TargetCompression {
             TargetCompression::To(Compression::Gzip, level)
         }
         "snappy" => TargetCompression::To(Compression::Snappy, None),
-        "lz4" => TargetCompression::To(Compression::Lz4, Some(layers.int("compression.lz4.level"))),
+        // The encoder has one mode.
+        "lz4" => TargetCompression::To(Compression::Lz4, None),
         "zstd" => TargetCompression::To(Compression::Zstd, Some(layers.int("compression.zstd.level"))),
         _ => TargetCompression::Producer,
     }
