@@ -152,7 +152,7 @@ mod tests {
         state.expect("at least one batch")
     }
 
-    // protocol.md 3.3.1
+    // semantics 3.3.1
     #[test]
     fn the_five_newest_batches_are_answered_with_their_first_offset() {
         let state = after(&[(0, 0, 2), (0, 2, 2), (0, 4, 2), (0, 6, 2), (0, 8, 2), (0, 10, 2)]);
@@ -163,7 +163,7 @@ mod tests {
         }
     }
 
-    // protocol.md 3.3.2
+    // semantics 3.3.2
     #[test]
     fn a_gap_and_a_duplicate_older_than_five_batches_are_out_of_order() {
         let state = after(&[(0, 0, 1), (0, 1, 1), (0, 2, 1), (0, 3, 1), (0, 4, 1), (0, 5, 1)]);
@@ -173,7 +173,7 @@ mod tests {
         }
     }
 
-    // protocol.md 3.3.3
+    // semantics 3.3.3
     #[test]
     fn an_older_epoch_is_fenced_and_a_newer_one_must_begin_at_zero() {
         let state = after(&[(3, 0, 1)]);
@@ -187,13 +187,13 @@ mod tests {
         assert_eq!((state.epoch, state.batches.len()), (4, 1));
     }
 
-    // protocol.md 3.3.4
+    // semantics 3.3.4
     #[test]
     fn a_producer_nobody_remembers_may_begin_anywhere() {
         assert_eq!(check(None, &header(0, 4711, 1)).unwrap(), Verdict::New);
     }
 
-    // protocol.md 3.3.5
+    // semantics 3.3.5
     #[test]
     fn sequences_wrap_to_zero() {
         let state = after(&[(0, i32::MAX - 1, 4)]);

@@ -87,7 +87,7 @@ impl RequestPreamble {
 mod tests {
     use super::*;
 
-    // protocol.md 3.1.1
+    // semantics 3.1.1
     #[test]
     fn lengths_outside_the_bounds_are_refused() {
         assert_eq!(frame_length((-1i32).to_be_bytes(), 100), Err(FrameError::Negative(-1)));

@@ -63,7 +63,7 @@ fn legal(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    // protocol.md 3.9.1
+    // semantics 3.9.1
     #[test]
     fn illegal_names_are_refused_with_their_reason() {
         for (name, reason) in [

@@ -10,7 +10,7 @@ use chronik_tests::broker::Broker;
 use chronik_tests::random::Random;
 use chronik_tests::wire::Client;
 
-/// Issue 2 and the design's fact sheet: the space is back within a minute.
+/// What is promised: deleted data gives its space back within a minute.
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(60);
 const BATCH_BYTES: usize = 900_000;
 const BATCHES: usize = 120;

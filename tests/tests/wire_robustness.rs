@@ -1,4 +1,4 @@
-//! Bad input and bad peers against the real binary: protocol.md 3.1, and limits on connections, memory and time.
+//! Bad input and bad peers against the real binary: semantics 3.1, and limits on connections, memory and time.
 //!
 //! Every test keeps a well-behaved client beside the trouble and looks whether it is disturbed.
 
@@ -18,6 +18,12 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// `socket.request.max.bytes` by default.
 const FRAME_MAX: i32 = 104_857_600;
+
+/// Kafka's UNKNOWN_TOPIC_OR_PARTITION.
+const UNKNOWN_TOPIC: i16 = 3;
+
+/// Kafka's INVALID_TOPIC_EXCEPTION.
+const INVALID_TOPIC: i16 = 17;
 
 /// A request header, version 1, and the rest.
 fn frame(api_key: i16, version: i16, body: &[u8]) -> Vec<u8> {
@@ -47,7 +53,7 @@ fn must_close_frame(broker: &Broker, frame: &[u8], what: &str) {
     must_close(broker, &[&(frame.len() as i32).to_be_bytes(), frame].concat(), what);
 }
 
-// protocol.md 3.1.1
+// semantics 3.1.1
 #[test]
 fn frames_of_impossible_length_close_the_connection() {
     let broker = Broker::start();
@@ -94,7 +100,7 @@ fn random_bytes_do_no_harm() {
     assert!(broker.is_ready());
 }
 
-// protocol.md 3.1.2
+// semantics 3.1.2
 #[test]
 fn unknown_apis_and_versions_close_the_connection() {
     let broker = Broker::start();
@@ -143,7 +149,7 @@ fn bytes_behind_a_body_are_ignored() {
     assert!(client.answers(), "the connection lives on");
 }
 
-// protocol.md 1, version traps
+// semantics 1, version traps
 #[test]
 fn an_unknown_version_of_api_versions_is_answered_in_version_0() {
     let broker = Broker::start();
@@ -182,7 +188,7 @@ fn every_api_that_is_advertised_is_within_the_schemas_and_produce_begins_at_0() 
     }
 }
 
-// protocol.md 3.1.3
+// semantics 3.1.3
 #[test]
 fn replies_come_in_the_order_of_requests_whatever_they_wait_for() {
     let broker = Broker::start();
@@ -247,7 +253,31 @@ fn a_produce_without_acks_gets_no_answer_and_an_error_closes_its_connection() {
     assert!(client.is_closed_within(SOON));
 }
 
-// Issue 2, section 5.
+// semantics 3.2.2
+#[test]
+fn the_brokers_own_topics_take_no_records_from_clients() {
+    let broker = Broker::start();
+    let mut client = Client::connect(broker.kafka_addr());
+    let shown = client.call(&message!(messages::MetadataRequest { topics: None }), 12).topics;
+    let shown = shown.iter().find(|topic| topic.name.as_deref() == Some("__consumer_offsets"));
+    let mut forged = produce_request("__consumer_offsets", 0, -1, batch(&[b"forged"]));
+    forged.topic_data[0].topic_id = shown.expect("Metadata shows it").topic_id;
+    // By name, and from version 13 on by the id.
+    for version in 3..=13 {
+        let answer = client.call(&forged, version);
+        let answer = &answer.responses[0].partition_responses[0];
+        assert_eq!((answer.error_code, answer.base_offset), (INVALID_TOPIC, -1), "version {version}");
+    }
+    // Names kept for what is to come are unknown until then.
+    for name in ["__transaction_state", "__share_group_state"] {
+        let answer = client.call(&produce_request(name, 0, -1, batch(&[b"forged"])), 12);
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, UNKNOWN_TOPIC, "{name}");
+    }
+    let (error, high_watermark, records) = client.fetch("__consumer_offsets", 0);
+    assert_eq!((error, high_watermark, records.len()), (0, 0, 0));
+}
+
+// A frame's memory is reserved as it arrives, not as it is announced.
 #[test]
 fn announced_frames_take_no_memory_and_keep_nobody_waiting() {
     let broker = Broker::start();
@@ -326,7 +356,7 @@ fn connections_are_limited_over_all() {
     assert!(broker.is_ready(), "health has connections of its own");
 }
 
-// protocol.md 3.1.4
+// semantics 3.1.4
 #[test]
 fn idle_connections_are_closed_and_busy_ones_are_not() {
     let broker = Broker::builder().set("connections.max.idle.ms", 1000).start();

@@ -330,7 +330,7 @@ mod tests {
         assert_eq!(BatchHeader::parse(&raw).unwrap().size_bytes(), HEADER_SIZE);
     }
 
-    // protocol.md 3.3.5
+    // semantics 3.3.5
     #[test]
     fn sequences_wrap_to_zero() {
         let last = |base_sequence, count: i32| {

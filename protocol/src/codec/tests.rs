@@ -47,7 +47,7 @@ fn golden_response_headers() {
     assert_eq!(flexible[..], [0, 0, 0, 12, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0]);
 }
 
-// protocol.md 1, version traps
+// semantics 1, version traps
 #[test]
 fn api_versions_always_has_response_header_zero() {
     for version in 0..=4 {

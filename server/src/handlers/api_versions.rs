@@ -77,7 +77,7 @@ mod tests {
         })
     }
 
-    // protocol.md 1, version traps
+    // semantics 1, version traps
     #[tokio::test]
     async fn the_table_is_advertised_and_produce_from_zero() {
         let ctx = testing::context().await.with_version(4);
@@ -90,7 +90,7 @@ mod tests {
         }
     }
 
-    // protocol.md 1: a feature is finalized only by the change that serves it
+    // semantics 1: a feature is finalized only by the change that serves it
     #[tokio::test]
     async fn no_feature_is_finalized_before_it_is_served() {
         let ctx = testing::context().await.with_version(4);
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(handle(&ctx.with_version(2), request("", "")).await.error_code, 0);
     }
 
-    // protocol.md 1: an unknown version is answered in the layout of v0, correlation id kept
+    // semantics 1: an unknown version is answered in the layout of v0, correlation id kept
     #[test]
     fn an_unknown_version_is_answered_in_the_layout_of_version_zero() {
         let frame = unsupported(0x0102_0304);

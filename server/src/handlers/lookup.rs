@@ -48,7 +48,7 @@ pub(super) fn check_leader_epoch(current: i32, asked: i32) -> Result<(), ErrorCo
 mod tests {
     use super::*;
 
-    // protocol.md 3.5.8
+    // semantics 3.5.8
     #[test]
     fn an_older_leader_epoch_is_fenced_and_a_newer_one_unknown() {
         assert_eq!(check_leader_epoch(3, -1), Ok(()));

@@ -1,7 +1,7 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import java.util.Map;
 
-/** protocol.md 3.9: topics, partitions, configs, record deletion, descriptions and metadata. */
+/** semantics 3.9: topics, partitions, configs, record deletion, descriptions and metadata. */
 final class AdminCases {
     private AdminCases() {
     }

@@ -4,9 +4,9 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 
-/** protocol.md 3.1 and the version traps: what is closed, what is answered, and in which order. */
+/** semantics 3.1 and the version traps: what is closed, what is answered, and in which order. */
 final class FramingCases {
-    /** The APIs of the first issue (protocol.md 1); later issues add theirs. */
+    /** The APIs that are served; a change that serves another adds it. */
     private static final String SERVED = "0 1 2 3 8 9 10 11 12 13 14 15 16 18 19 20 21 22 23 32 33 35 37 42 44 47 60 61 74 75";
 
     private FramingCases() {

@@ -1,7 +1,7 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import java.util.Map;
 
-/** protocol.md 3.7: classic groups, their offsets, and finding their coordinator. */
+/** semantics 3.7: classic groups, their offsets, and finding their coordinator. */
 final class GroupCases {
     private GroupCases() {
     }

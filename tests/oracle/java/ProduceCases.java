@@ -5,7 +5,7 @@ import org.apache.kafka.common.record.internal.MemoryRecords;
 import org.apache.kafka.common.record.internal.RecordBatch;
 import org.apache.kafka.common.record.internal.SimpleRecord;
 
-/** protocol.md 3.2 and 3.3: what a broker refuses to append, and how it tells duplicates from gaps. */
+/** semantics 3.2 and 3.3: what a broker refuses to append, and how it tells duplicates from gaps. */
 final class ProduceCases {
     private ProduceCases() {
     }

@@ -4,7 +4,7 @@ import org.apache.kafka.common.compress.Compression;
 import org.apache.kafka.common.record.internal.MemoryRecords;
 import org.apache.kafka.common.requests.FetchResponse;
 
-/** protocol.md 3.5 and 3.6: fetches, fetch sessions, offset lookups. */
+/** semantics 3.5 and 3.6: fetches, fetch sessions, offset lookups. */
 final class ReadCases {
     private ReadCases() {
     }

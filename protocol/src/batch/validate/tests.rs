@@ -1,4 +1,4 @@
-//! protocol.md 3.2, line by line, and the golden batch.
+//! semantics 3.2, line by line, and the golden batch.
 
 use super::super::{BatchBuilder, BatchView, PREFIX_SIZE};
 use super::*;
@@ -90,7 +90,7 @@ fn a_good_batch_comes_back_as_the_same_memory() {
     }
 }
 
-// protocol.md 3.2.3
+// semantics 3.2.3
 #[test]
 fn exactly_one_batch_of_format_two() {
     let one = built(&three());
@@ -111,7 +111,7 @@ fn exactly_one_batch_of_format_two() {
     }
 }
 
-// protocol.md 3.2.4
+// semantics 3.2.4
 #[test]
 fn a_trailing_partial_batch_is_trimmed() {
     let one = built(&three());
@@ -121,7 +121,7 @@ fn a_trailing_partial_batch_is_trimmed() {
     }
 }
 
-// protocol.md 3.2.4
+// semantics 3.2.4
 #[test]
 fn base_offset_size_and_crc_are_checked_in_this_order() {
     let offset = built(&three().base_offset(1));
@@ -167,7 +167,7 @@ fn every_byte_after_the_prefix_is_under_the_crc() {
     assert!(check(patched).is_ok());
 }
 
-// protocol.md 3.2.5
+// semantics 3.2.5
 #[test]
 fn counts_and_ranges_must_agree() {
     let bytes = built(&three());
@@ -198,7 +198,7 @@ fn counts_and_ranges_must_agree() {
     }
 }
 
-// protocol.md 3.2.5
+// semantics 3.2.5
 #[test]
 fn control_batches_sequences_without_number_and_broker_clocks_are_refused() {
     assert_eq!(check(built(&three().control(true))).unwrap_err(), ValidateError::Control);
@@ -211,7 +211,7 @@ fn control_batches_sequences_without_number_and_broker_clocks_are_refused() {
     assert_eq!(check(unknown).unwrap_err(), ValidateError::UnsupportedCompression(6));
 }
 
-// protocol.md 3.2.5
+// semantics 3.2.5
 #[test]
 fn offset_deltas_must_count_from_zero() {
     for (deltas, index, found) in [([1, 2], 0, 1), ([0, 0], 1, 0), ([0, 2], 1, 2), ([0, -1], 1, -1)] {
@@ -248,7 +248,7 @@ fn malformed_records_are_named() {
     assert!(check(with_records(&[12, 0, 0, 0, 1, 1, 0], 1)).is_ok());
 }
 
-// protocol.md 3.2.6
+// semantics 3.2.6
 #[test]
 fn timestamps_out_of_the_window_are_named_one_by_one() {
     let window = ValidateOptions { before_max_ms: 1000, ..options() };
@@ -277,7 +277,7 @@ fn extreme_timestamps_do_not_overflow() {
     }
 }
 
-// protocol.md 3.2.7
+// semantics 3.2.7
 #[test]
 fn compacted_topics_need_keys_and_a_bad_timestamp_outweighs() {
     let compacted = ValidateOptions { require_keys: true, ..options() };
@@ -308,7 +308,7 @@ fn the_number_of_named_record_errors_is_bounded() {
     assert!(message.contains("5000"), "{message}");
 }
 
-// protocol.md 3.2.9
+// semantics 3.2.9
 #[test]
 fn a_wrong_max_timestamp_is_corrected_with_a_new_crc() {
     for codec in [Compression::None, Compression::Zstd] {
@@ -320,7 +320,7 @@ fn a_wrong_max_timestamp_is_corrected_with_a_new_crc() {
     }
 }
 
-// protocol.md 3.2.8
+// semantics 3.2.8
 #[test]
 fn log_append_time_is_set_in_place() {
     let append_time = ValidateOptions { timestamp_type: TimestampType::LogAppendTime, ..options() };
@@ -336,7 +336,7 @@ fn log_append_time_is_set_in_place() {
     }
 }
 
-// protocol.md 3.2.8
+// semantics 3.2.8
 #[test]
 fn another_codec_recompresses_and_the_same_one_does_not() {
     let plain = built(&three());
@@ -359,7 +359,7 @@ fn another_codec_recompresses_and_the_same_one_does_not() {
     }
 }
 
-// protocol.md 3.2.4: the size is checked again
+// semantics 3.2.4: the size is checked again
 #[test]
 fn a_batch_that_grows_too_large_in_another_codec_is_refused() {
     let bytes = built(&BatchBuilder::new().compression(Compression::Gzip, None).record(

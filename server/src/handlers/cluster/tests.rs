@@ -10,7 +10,7 @@ fn request(endpoint_type: i8, operations: bool) -> DescribeClusterRequest {
     })
 }
 
-// protocol.md 3.9.8 and 3.9.9
+// semantics 3.9.8 and 3.9.9
 #[tokio::test]
 async fn the_cluster_is_this_node_under_the_listeners_address() {
     let ctx = testing::context().await.with_version(2);
@@ -26,7 +26,7 @@ async fn the_cluster_is_this_node_under_the_listeners_address() {
     encodes_in_every_version(&answer);
 }
 
-// protocol.md 3.9.8
+// semantics 3.9.8
 #[tokio::test]
 async fn another_endpoint_type_is_mismatched_or_unsupported() {
     let ctx = testing::context().await.with_version(1);
@@ -40,7 +40,7 @@ async fn another_endpoint_type_is_mismatched_or_unsupported() {
     }
 }
 
-// protocol.md 3.9.8
+// semantics 3.9.8
 #[tokio::test]
 async fn log_dirs_tell_sizes_and_the_disks_bytes() {
     let ctx = testing::context_with(&[("data.dir", "/")]).await.with_version(5);

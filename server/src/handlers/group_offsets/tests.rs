@@ -48,7 +48,7 @@ async fn fetch_one(ctx: &TestContext, version: i16, topic: &str, index: i32) -> 
     (partition.committed_offset, partition.error_code)
 }
 
-// protocol.md 3.7.7
+// semantics 3.7.7
 #[tokio::test]
 async fn what_does_not_exist_is_refused_and_the_rest_committed() {
     let ctx = testing::context().await;

@@ -27,7 +27,7 @@ async fn ask(ctx: &TestContext, topic: &str, timestamp: i64) -> (i16, i64, i64, 
     (told.error_code, told.offset, told.timestamp, told.leader_epoch)
 }
 
-// protocol.md 3.6
+// semantics 3.6
 #[tokio::test]
 async fn latest_and_earliest_tell_the_logs_ends_without_a_timestamp() {
     let ctx = testing::context().await.with_version(11);
@@ -40,7 +40,7 @@ async fn latest_and_earliest_tell_the_logs_ends_without_a_timestamp() {
     assert_eq!(ask(&ctx, "a", -4).await, (0, 1, -1, 0), "nothing is tiered: the local start is the start");
 }
 
-// protocol.md 3.6
+// semantics 3.6
 #[tokio::test]
 async fn a_time_finds_the_first_record_at_or_after_it() {
     let ctx = testing::context().await.with_version(11);
@@ -55,7 +55,7 @@ async fn a_time_finds_the_first_record_at_or_after_it() {
     assert_eq!(ask(&ctx, "a", -3).await, (0, 4, 400, 0));
 }
 
-// protocol.md 3.6
+// semantics 3.6
 #[tokio::test]
 async fn an_empty_log_has_ends_and_no_records() {
     let ctx = testing::context().await.with_version(11);
@@ -66,7 +66,7 @@ async fn an_empty_log_has_ends_and_no_records() {
     assert_eq!(ask(&ctx, "a", 0).await, (0, -1, -1, -1));
 }
 
-// protocol.md 3.6
+// semantics 3.6
 #[tokio::test]
 async fn nothing_is_tiered() {
     let ctx = testing::context().await.with_version(11);
@@ -76,7 +76,7 @@ async fn nothing_is_tiered() {
     assert_eq!(ask(&ctx, "a", -6).await, (0, -1, -1, -1));
 }
 
-// protocol.md 3.6
+// semantics 3.6
 #[tokio::test]
 async fn special_times_below_their_version_are_unsupported() {
     let ctx = testing::context().await;
@@ -91,7 +91,7 @@ async fn special_times_below_their_version_are_unsupported() {
     }
 }
 
-// protocol.md 3.6
+// semantics 3.6
 #[tokio::test]
 async fn leader_epochs_are_told_from_version_4_on() {
     let ctx = testing::context().await;
@@ -100,7 +100,7 @@ async fn leader_epochs_are_told_from_version_4_on() {
     assert_eq!(ask(&ctx.with_version(4), "a", -1).await.3, 0);
 }
 
-// protocol.md 3.6
+// semantics 3.6
 #[tokio::test]
 async fn the_same_partition_twice_is_an_invalid_request() {
     let ctx = testing::context().await.with_version(11);
@@ -111,7 +111,7 @@ async fn the_same_partition_twice_is_an_invalid_request() {
     assert_eq!(told, [(0, ErrorCode::InvalidRequest.code()), (1, 0)]);
 }
 
-// protocol.md 3.5.8
+// semantics 3.5.8
 #[tokio::test]
 async fn leader_epochs_and_unknown_partitions_are_checked() {
     let ctx = testing::context().await.with_version(11);
@@ -145,7 +145,7 @@ async fn epoch_of(ctx: &TestContext, topic: &str, current: i32, asked: i32) -> (
     (told.error_code, told.leader_epoch, told.end_offset)
 }
 
-// protocol.md 3.5.9
+// semantics 3.5.9
 #[tokio::test]
 async fn the_end_of_an_epoch_is_told_and_an_unknown_one_is_minus_one() {
     let ctx = testing::context().await.with_version(4);

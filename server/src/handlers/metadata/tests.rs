@@ -30,7 +30,7 @@ fn id_of(ctx: &TestContext, name: &str) -> uuid::Uuid {
     ctx.broker.engine.topics().get(name).expect("the test made it").id
 }
 
-// protocol.md 1: null is all, empty is none, and version 0 has no null
+// semantics 1: null is all, empty is none, and version 0 has no null
 #[tokio::test]
 async fn no_list_asks_for_all_topics_and_an_empty_list_for_none() {
     let ctx = testing::context().await.with_version(13);
@@ -41,7 +41,7 @@ async fn no_list_asks_for_all_topics_and_an_empty_list_for_none() {
     assert_eq!(names(&everything), ["a", "__consumer_offsets"]);
 }
 
-// protocol.md 3.9.9
+// semantics 3.9.9
 #[tokio::test]
 async fn the_controller_is_a_broker_listed_under_the_listeners_advertised_address() {
     let ctx = testing::context().await.with_version(13);
@@ -68,7 +68,7 @@ async fn partitions_tell_leader_epoch_and_replicas() {
     }
 }
 
-// protocol.md 3.9.3: the first answer is an error, the next one is not
+// semantics 3.9.3: the first answer is an error, the next one is not
 #[tokio::test]
 async fn a_missing_topic_is_created_when_broker_and_request_allow() {
     let ctx = testing::context_with(&[("num.partitions", "4")]).await.with_version(13);
@@ -103,7 +103,7 @@ async fn an_illegal_or_colliding_name_is_an_invalid_topic_and_creates_nothing() 
     assert_eq!(ctx.broker.engine.topics().len(), 1);
 }
 
-// protocol.md 1: ids are stable, non-zero, unique per incarnation
+// semantics 1: ids are stable, non-zero, unique per incarnation
 #[tokio::test]
 async fn topics_are_found_by_id_and_an_unknown_id_says_so() {
     let ctx = testing::context().await.with_version(12);
@@ -184,7 +184,7 @@ fn shown(response: &DescribeTopicPartitionsResponse) -> Vec<(String, Vec<i32>)> 
         .collect()
 }
 
-// protocol.md 3.9.8: cursor paging
+// semantics 3.9.8: cursor paging
 #[tokio::test]
 async fn pages_follow_one_another_by_their_cursors() {
     let ctx = testing::context().await.with_version(0);

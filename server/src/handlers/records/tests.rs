@@ -17,7 +17,7 @@ async fn delete_to(ctx: &TestContext, topic: &str, partition: i32, offset: i64) 
     (told.error_code, told.low_watermark)
 }
 
-// protocol.md 3.9.5
+// semantics 3.9.5
 #[tokio::test]
 async fn the_low_watermark_only_rises_and_minus_one_is_the_high_watermark() {
     let ctx = testing::context().await.with_version(2);
@@ -30,7 +30,7 @@ async fn the_low_watermark_only_rises_and_minus_one_is_the_high_watermark() {
     assert_eq!(ctx.log("a", 0).offsets().log_start_offset, 4);
 }
 
-// protocol.md 3.9.5
+// semantics 3.9.5
 #[tokio::test]
 async fn the_low_watermark_survives_a_restart() {
     let ctx = testing::context().await.with_version(2);
@@ -41,7 +41,7 @@ async fn the_low_watermark_survives_a_restart() {
     assert_eq!(ctx.log("a", 0).offsets().log_start_offset, 2);
 }
 
-// protocol.md 3.9.5
+// semantics 3.9.5
 #[tokio::test]
 async fn offsets_outside_the_log_are_out_of_range() {
     let ctx = testing::context().await.with_version(2);
@@ -56,7 +56,7 @@ async fn offsets_outside_the_log_are_out_of_range() {
     }
 }
 
-// protocol.md 3.9.5
+// semantics 3.9.5
 #[tokio::test]
 async fn a_topic_that_is_only_compacted_keeps_its_records() {
     let ctx = testing::context().await.with_version(2);

@@ -72,7 +72,7 @@ async fn refused(ctx: &TestContext, topic: CreatableTopic, code: ErrorCode) {
     encodes_in_every_version(&answer);
 }
 
-// protocol.md 3.9.1
+// semantics 3.9.1
 #[tokio::test]
 async fn a_created_topic_is_told_with_id_counts_and_configs() {
     let ctx = testing::context().await.with_version(7);
@@ -95,7 +95,7 @@ async fn minus_one_means_the_brokers_defaults() {
     assert_eq!((answer.topics[0].error_code, answer.topics[0].num_partitions), (0, 5));
 }
 
-// protocol.md 3.9.1
+// semantics 3.9.1
 #[tokio::test]
 async fn names_that_exist_are_illegal_or_collide_are_refused() {
     let ctx = testing::context().await.with_version(7);
@@ -108,7 +108,7 @@ async fn names_that_exist_are_illegal_or_collide_are_refused() {
     }
 }
 
-// protocol.md 3.9.1
+// semantics 3.9.1
 #[tokio::test]
 async fn a_name_twice_in_one_request_is_an_invalid_request_once() {
     let ctx = testing::context().await.with_version(7);
@@ -117,7 +117,7 @@ async fn a_name_twice_in_one_request_is_an_invalid_request_once() {
     assert!(ctx.broker.engine.topics().get("a").is_none());
 }
 
-// protocol.md 3.9.1
+// semantics 3.9.1
 #[tokio::test]
 async fn partition_counts_and_replication_factors_are_checked() {
     let ctx = testing::context().await.with_version(7);
@@ -133,7 +133,7 @@ async fn partition_counts_and_replication_factors_are_checked() {
     );
 }
 
-// protocol.md 3.9.1
+// semantics 3.9.1
 #[tokio::test]
 async fn manual_assignments_name_this_broker_for_every_partition() {
     let ctx = testing::context().await.with_version(7);
@@ -158,7 +158,7 @@ async fn manual_assignments_name_this_broker_for_every_partition() {
     }
 }
 
-// protocol.md 3.9.1
+// semantics 3.9.1
 #[tokio::test]
 async fn configs_are_checked_and_kept() {
     let ctx = testing::context().await.with_version(7);
@@ -173,7 +173,7 @@ async fn configs_are_checked_and_kept() {
     assert_eq!(ctx.log("a", 0).config().retention_ms, Some(1234));
 }
 
-// protocol.md 3.9.1
+// semantics 3.9.1
 #[tokio::test]
 async fn validate_only_checks_and_creates_nothing() {
     let ctx = testing::context().await.with_version(7);
@@ -185,7 +185,7 @@ async fn validate_only_checks_and_creates_nothing() {
     assert!(ctx.broker.engine.topics().is_empty());
 }
 
-// protocol.md 3.9.1
+// semantics 3.9.1
 #[tokio::test]
 async fn without_time_to_wait_a_creation_times_out_and_happens_all_the_same() {
     let ctx = testing::context().await.with_version(7);
@@ -235,7 +235,7 @@ fn codes(response: &DeleteTopicsResponse) -> Vec<i16> {
     response.responses.iter().map(|topic| topic.error_code).collect()
 }
 
-// protocol.md 3.9.2
+// semantics 3.9.2
 #[tokio::test]
 async fn topics_are_deleted_by_name_and_by_id() {
     let ctx = testing::context().await;
@@ -252,7 +252,7 @@ async fn topics_are_deleted_by_name_and_by_id() {
     assert!(ctx.broker.engine.topics().is_empty());
 }
 
-// protocol.md 3.9.2
+// semantics 3.9.2
 #[tokio::test]
 async fn a_recreated_topic_has_a_new_id_and_begins_at_offset_zero_without_producers() {
     let ctx = testing::context().await.with_version(6);
@@ -276,7 +276,7 @@ async fn a_topic_named_badly_or_twice_is_an_invalid_request() {
     assert!(ctx.broker.engine.topics().get("a").is_some());
 }
 
-// protocol.md 3.9.2
+// semantics 3.9.2
 #[tokio::test]
 async fn deletion_can_be_disabled() {
     let ctx = testing::context_with(&[("delete.topic.enable", "false")]).await;
@@ -321,7 +321,7 @@ async fn grow_code(ctx: &TestContext, name: &str, count: i32) -> i16 {
     grow_codes(ctx, vec![grown(name, count, None)], false).await[0]
 }
 
-// protocol.md 3.9.3
+// semantics 3.9.3
 #[tokio::test]
 async fn partitions_can_only_be_added() {
     let ctx = testing::context().await.with_version(3);

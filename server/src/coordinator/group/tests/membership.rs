@@ -22,6 +22,37 @@ fn followers_wait_for_the_leader_and_everyone_gets_its_share() {
     assert_eq!(driver.share(again).unwrap(), "b", "Stable answers the current assignment");
 }
 
+// semantics 3.7.10: what cooperative assignors say to each other is theirs, a text or not
+#[test]
+fn metadata_and_shares_are_handed_on_byte_for_byte() {
+    let mut driver = Driver::without_delay();
+    // Version 1: topics, user data, and the partitions that are still owned.
+    let owning = Bytes::from_static(
+        b"\0\x01\0\0\0\x01\0\x07topic-1\0\0\0\x02\xff\0\0\0\0\x01\0\x07topic-1\0\0\0\x01\0\0\0\x05",
+    );
+    let foreign = Bytes::from_static(b"\xff\xfe\0 no subscription at all \x80");
+    let says = |metadata: &Bytes| {
+        let protocol = Protocol { name: "cooperative-sticky".into(), metadata: metadata.clone() };
+        JoinRequest { protocols: vec![protocol], ..old_join() }
+    };
+    let leader = driver.join(says(&owning));
+    driver.advance(0);
+    let leader = driver.joined(leader);
+    driver.sync(sync_request(&leader, &[]));
+    let follower = driver.join(says(&foreign));
+    let leader = driver.join(JoinRequest { member_id: leader.member_id.clone(), ..says(&owning) });
+    let (leader, follower) = (driver.joined(leader), driver.joined(follower));
+    let told: BTreeSet<Bytes> = leader.members.iter().map(|member| member.metadata.clone()).collect();
+    assert_eq!(told, BTreeSet::from([owning, foreign]));
+    assert_eq!((leader.generation, follower.generation), (2, 2));
+    let share = Bytes::from_static(b"\0\x01\xff\xfe\0");
+    let waiting = driver.sync(sync_request(&follower, &[]));
+    let mut assigning = sync_request(&leader, &[]);
+    assigning.assignments = vec![(follower.member_id.clone(), share.clone())];
+    driver.sync(assigning);
+    assert_eq!(driver.share(waiting).unwrap(), share);
+}
+
 #[test]
 fn sync_is_refused_for_strangers_other_generations_and_other_protocols() {
     let mut driver = Driver::new();

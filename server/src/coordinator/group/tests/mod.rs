@@ -1,5 +1,5 @@
 //! The pure core under a manual clock: a driver that does what the shard does, and tests by subject. Together they
-//! cover each line of the classic group semantics by name.
+//! cover each line of semantics 3.7.
 
 mod joining;
 mod membership;

@@ -120,6 +120,7 @@ fn fetching_answers_what_was_committed_and_nothing_for_the_rest() {
     assert_eq!(driver.committed(1, 7), None);
 }
 
+// semantics 3.7.8
 #[test]
 fn offsets_of_a_simple_consumer_expire_by_commit_time_and_the_group_with_the_last() {
     let mut driver = Driver::new();
@@ -138,6 +139,7 @@ fn offsets_of_a_simple_consumer_expire_by_commit_time_and_the_group_with_the_las
     assert!(matches!(driver.log.last(), Some(Record::GroupRemoved { .. })));
 }
 
+// semantics 3.7.8
 #[test]
 fn offsets_of_a_group_expire_after_it_became_empty_however_old_they_are() {
     let mut driver = Driver::without_delay();
