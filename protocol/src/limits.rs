@@ -6,6 +6,11 @@ pub const STRING_BYTES_MAX: usize = i16::MAX as usize;
 /// Elements of one array. An array is never longer than the bytes it comes in either.
 pub const ARRAY_ELEMENTS_MAX: usize = 1_000_000;
 
+/// Memory that one byte of a hostile request body can become when it is decoded, in bytes. `tests/hostile.rs` climbs
+/// towards it over every API: OffsetFetch 8 with nested arrays of one element comes to 112 asked of the allocator,
+/// whose size classes add some. A vector that grows holds its old and its new memory, three times its elements.
+pub const DECODED_BYTES_PER_BYTE: usize = 128;
+
 /// Unknown tagged fields of one structure (KIP-482). Real peers send none or a few.
 pub const TAGGED_FIELDS_MAX: usize = 256;
 

@@ -16,6 +16,7 @@ use chronik_protocol::batch::{
 };
 use chronik_protocol::codec::{self, CodecError, KafkaRequest, messages};
 use chronik_protocol::compression::{compress, decompress};
+use chronik_protocol::limits::DECODED_BYTES_PER_BYTE;
 
 /// Counts what each thread holds.
 struct Counting;
@@ -279,11 +280,7 @@ fn targets() -> Vec<Target> {
     )
 }
 
-/// Bytes that a decoder may hold for each byte of its input, and once.
-///
-/// An element of an array takes a byte or more on the wire, and up to a few hundred in memory; a growing vector holds
-/// its old and its new memory at once, three times what it has to.
-const BODY_FACTOR: usize = 600;
+/// What a body may take once, whatever its size: one small vector for each nesting, and an error's text.
 const BODY_BASE: usize = 16 << 10;
 
 #[test]
@@ -308,7 +305,10 @@ fn request_bodies_of_every_version() {
                     let _repeat = Repeat(effort.seed, &body, format!("api {} version {version}", target.key));
                     let shared = Bytes::from(body.clone());
                     let (result, peak) = peak_bytes(|| (target.decode)(shared, version));
-                    assert!(peak <= BODY_BASE + BODY_FACTOR * size, "{peak} bytes held for {size}");
+                    assert!(
+                        peak <= BODY_BASE + DECODED_BYTES_PER_BYTE * size,
+                        "{peak} bytes held for {size}"
+                    );
                     tried += 1;
                     accepted += u64::from(result.is_ok());
                     if size >= 64 {
@@ -320,6 +320,126 @@ fn request_bodies_of_every_version() {
     }
     eprintln!("{tried} bodies, {accepted} accepted, worst {} bytes held a byte (api {})", worst.0, worst.1);
     assert!(accepted * 50 > tried, "mutation has lost its way into the schemas");
+}
+
+/// Bytes of the bodies that are climbed with.
+const CLIMBED_BYTES: usize = 4 << 10;
+
+/// Steps from each place that a short climb begins at.
+const CLIMB_STEPS: usize = 8;
+
+/// A body as long as it is to be: a head, then the same few bytes again and again.
+#[derive(Clone)]
+struct Periodic {
+    head: Vec<u8>,
+    period: Vec<u8>,
+}
+
+impl Periodic {
+    fn body(&self) -> Vec<u8> {
+        let rest = self.period.iter().copied().cycle();
+        self.head.iter().copied().chain(rest).take(CLIMBED_BYTES).collect()
+    }
+
+    /// A neighbour. Small numbers are what arrays with a single element, empty strings and no tags are made of.
+    fn mutated(&self, rng: &mut Rng) -> Self {
+        let mut next = self.clone();
+        for _ in 0..=rng.below(2) {
+            let bytes = if rng.below(4) == 0 { &mut next.head } else { &mut next.period };
+            let at = rng.below(bytes.len() + 1);
+            let byte = [0, 1, 1, 2, 3, 4, 5][rng.below(7)];
+            match rng.below(4) {
+                0 if bytes.len() < 60 => bytes.insert(at, byte),
+                1 if bytes.len() > 1 && at < bytes.len() => drop(bytes.remove(at)),
+                _ if at < bytes.len() => bytes[at] = byte,
+                _ => {}
+            }
+        }
+        next
+    }
+
+    /// Tenths of a byte that a decoder holds at most for each byte of the body. A vector that has just grown holds its
+    /// old memory and twice as much, so the length matters; `lengths` says how many are tried.
+    fn weight(&self, target: &Target, version: i16, lengths: usize) -> usize {
+        let body = Bytes::from(self.body());
+        let tried = (CLIMBED_BYTES / 2..=CLIMBED_BYTES).step_by(CLIMBED_BYTES / 2 / lengths);
+        let weigh = |length| peak_bytes(|| (target.decode)(body.slice(..length), version)).1 * 10 / length;
+        tried.map(weigh).max().unwrap_or_default()
+    }
+}
+
+/// Bodies that claim a long array at each place where an empty request has one.
+fn starts(seed: &[u8]) -> Vec<Periodic> {
+    let mut found = Vec::new();
+    for at in 0..seed.len().min(80) {
+        // Compact: a varint of the length plus one, where the empty request says 1. Else four bytes of zeros.
+        let compact = (seed[at] == 1).then_some(&[0xff, 0x1f][..]);
+        let plain = (seed.get(at..at + 4) == Some(&[0; 4])).then_some(&[0, 0, 0x0f, 0xff][..]);
+        for length in compact.into_iter().chain(plain) {
+            let head = [&seed[..at], length].concat();
+            found.extend([0, 1].map(|fill| Periodic { head: head.clone(), period: vec![fill] }));
+        }
+    }
+    found
+}
+
+/// Climbs towards the body of one API and version that takes the most memory.
+fn climb(target: &Target, version: i16, steps: usize, rng: &mut Rng) -> Option<(usize, Periodic)> {
+    let seed = (target.seed)(version).unwrap_or_default();
+    let weighed = |start: Periodic| (start.weight(target, version, 4), start);
+    let mut places: Vec<(usize, Periodic)> = starts(&seed).into_iter().map(weighed).collect();
+    places.sort_by_key(|(weight, _)| std::cmp::Reverse(*weight));
+    places.truncate(4);
+    for place in &mut places {
+        for _ in 0..steps {
+            let next = weighed(place.1.mutated(rng));
+            if next.0 >= place.0 {
+                *place = next;
+            }
+        }
+    }
+    let (_, best) = places.into_iter().max_by_key(|(weight, _)| *weight)?;
+    Some((best.weight(target, version, 256), best))
+}
+
+/// The heaviest bodies that long climbs have found: API, version, head, period.
+const HEAVIEST: [(i16, i16, &[u8], &[u8]); 3] = [
+    (9, 8, &[0xff, 3, 1, 2, 1, 5, 5, 2, 1, 1, 0, 5, 0], &[2, 1, 1, 0, 1, 2, 0, 1]),
+    (3, 8, &[0, 0, 5, 1], &[0]),
+    (13, 4, &[1, 0xff, 4, 4, 5, 3, 1, 4], &[0, 1, 0, 1, 0]),
+];
+
+#[test]
+fn no_body_becomes_more_than_is_reserved_for_it() {
+    let mut effort = Effort::new(2);
+    let targets = targets();
+    let long = effort.until.is_some();
+    let mut worst = (0, 0, 0);
+    for (key, version, head, period) in HEAVIEST {
+        let target = targets.iter().find(|target| target.key == key).expect("an API of the codec");
+        let known = Periodic { head: head.to_vec(), period: period.to_vec() };
+        worst = worst.max((known.weight(target, version, 256), key, version));
+    }
+    assert!(worst.0 > 1_000, "the heaviest bodies known have become lighter: climb anew");
+    while effort.goes_on() {
+        for target in &targets {
+            for version in target.min..=target.max {
+                let steps = if long { 1_000 } else { CLIMB_STEPS };
+                let Some((weight, body)) = climb(target, version, steps, &mut effort.rng) else { continue };
+                worst = worst.max((weight, target.key, version));
+                assert!(
+                    weight <= 10 * DECODED_BYTES_PER_BYTE,
+                    "api {} version {version}: {weight} tenths of a byte held for each of {:02x?} {:02x?} …",
+                    target.key,
+                    body.head,
+                    body.period
+                );
+            }
+        }
+    }
+    let (weight, key, version) = worst;
+    eprintln!("at worst {weight} tenths of a byte held a byte (api {key} version {version})");
+    assert!(weight <= 10 * DECODED_BYTES_PER_BYTE);
 }
 
 /// One body of each kind.
