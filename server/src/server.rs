@@ -107,24 +107,9 @@ pub async fn run_on(
     running: Running,
 ) -> Result<(), StartError> {
     let Running { started, listeners, http_listener, store, mut fatal } = running;
-    let clock = Clock::system();
-    let engine = Engine::open(vec![store.clone()], engine_options(&config))
-        .await
-        .map_err(|error| StartError::DataDir(error.to_string()))?;
-    let groups = GroupCoordinator::open(&engine, &config.group, clock.clone())
-        .await
-        .map_err(|error| StartError::DataDir(error.to_string()))?;
     let (stop, stopping) = watch::channel(false);
-    let broker = Arc::new(Broker {
-        fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
-        fetch_memory: FetchMemory::new(FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX),
-        metrics: BrokerMetrics::new(),
-        engine: engine.clone(),
-        groups,
-        clock,
-        stopping: Stopping::new(stopping.clone()),
-        config: config.clone(),
-    });
+    let broker = open_broker(config.clone(), store, Stopping::new(stopping.clone())).await?;
+    let engine = broker.engine.clone();
 
     let (stop_http, http_stopping) = watch::channel(false);
     let memory = RequestMemory::new(config.network.queued_max_request_bytes);
@@ -176,6 +161,31 @@ pub async fn run_on(
     closing
         .map_err(|_| StartError::Close(format!("the store took longer than {CLOSE_TIMEOUT_SECONDS} s")))?
         .map_err(|error| StartError::Close(error.to_string()))
+}
+
+/// What handlers share, over what the store holds.
+async fn open_broker(
+    config: Arc<BrokerConfig>,
+    store: Arc<dyn Store>,
+    stopping: Stopping,
+) -> Result<Arc<Broker>, StartError> {
+    let clock = Clock::system();
+    let engine = Engine::open(vec![store], engine_options(&config))
+        .await
+        .map_err(|error| StartError::DataDir(error.to_string()))?;
+    let groups = GroupCoordinator::open(&engine, &config.group, clock.clone())
+        .await
+        .map_err(|error| StartError::DataDir(error.to_string()))?;
+    Ok(Arc::new(Broker {
+        fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
+        fetch_memory: FetchMemory::new(FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX),
+        metrics: BrokerMetrics::new(),
+        engine,
+        groups,
+        clock,
+        stopping,
+        config,
+    }))
 }
 
 /// Applies retention on `log.retention.check.interval.ms`.

@@ -6,6 +6,14 @@ use std::path::{Path, PathBuf};
 /// Lines a source file may have, its unit tests included.
 const FILE_LINES_MAX: usize = 800;
 
+/// Lines a function may have; tests tell stories, and lists are long.
+const FUNCTION_LINES_MAX: usize = 70;
+const TEST_FUNCTION_LINES_MAX: usize = 100;
+
+/// Functions that may be longer, with the reason.
+const LONG_FUNCTIONS: [(&str, &str); 1] =
+    [("engine/src/log/append.rs", "the steps of an append under one lock, in the order that matters")];
+
 /// Words that promise work instead of doing it.
 const MARKERS: [&str; 4] = ["TODO", "FIXME", "XXX:", "HACK"];
 
@@ -128,6 +136,65 @@ fn every_file_says_what_it_owns_and_stays_readable() {
             }
         }
     }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Name and lines of each function, as rustfmt lays them out: a closing brace below the `fn`.
+fn functions(text: &str) -> Vec<(&str, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let begins = |line: &str| {
+        let words = line.split_whitespace().take_while(|word| *word != "fn");
+        line.contains("fn ")
+            && words.clone().all(|word| {
+                ["pub", "const", "async", "unsafe", "extern", "\"C\""].contains(&word)
+                    || word.starts_with("pub(")
+            })
+    };
+    let mut found = Vec::new();
+    for (index, line) in lines.iter().enumerate().filter(|(_, line)| begins(line)) {
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let brace = format!("{indent}}}");
+        let one_line = line.ends_with([';', '}']);
+        let end = lines[index..].iter().position(|line| {
+            one_line || *line == brace || (line.starts_with(&format!("{indent})")) && line.ends_with(';'))
+        });
+        let name =
+            line.split("fn ").nth(1).and_then(|rest| rest.split(['(', '<']).next()).unwrap_or_default();
+        found.push((name, end.expect("a function ends") + 1));
+    }
+    found
+}
+
+#[test]
+fn functions_fit_on_a_screen() {
+    let mut faults = Vec::new();
+    let folders = [
+        ("protocol/src", FUNCTION_LINES_MAX),
+        ("engine/src", FUNCTION_LINES_MAX),
+        ("server/src", FUNCTION_LINES_MAX),
+        ("benches/src", FUNCTION_LINES_MAX),
+        ("tests/src", FUNCTION_LINES_MAX),
+        ("protocol/tests", TEST_FUNCTION_LINES_MAX),
+        ("tests/tests", TEST_FUNCTION_LINES_MAX),
+    ];
+    let mut seen = 0;
+    for (folder, max) in folders {
+        for (path, text) in sources(folder) {
+            let name = path.to_string_lossy().into_owned();
+            if LONG_FUNCTIONS.iter().any(|(end, _)| name.ends_with(end)) {
+                continue;
+            }
+            let is_test = name.ends_with("tests.rs") || name.contains("/tests/");
+            let max = if is_test { TEST_FUNCTION_LINES_MAX } else { max };
+            for (function, lines) in functions(&text) {
+                seen += 1;
+                if lines > max {
+                    faults.push(format!("{name}: {function} has {lines} lines, at most {max}"));
+                }
+            }
+        }
+    }
+    assert!(seen > 1_000, "functions are found: {seen}");
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
