@@ -1,6 +1,7 @@
 //! Kafka's error codes, and the one place where our errors become them.
 //!
-//! No wildcard arms: a new variant does not compile until it is placed here.
+//! No wildcard arms: a new variant does not compile until it is placed here, and in the table of `tests`.
+#![deny(clippy::wildcard_enum_match_arm)]
 
 use chronik_engine::error::{AppendError, ReadError, TopicError};
 use chronik_engine::store::StoreError;
@@ -188,3 +189,6 @@ impl From<&ValidateError> for ErrorCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@
 //!
 //! Tags, layouts and field numbers are never reused. A change that an older binary cannot read raises
 //! [`system::FORMAT_VERSION`].
+#![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
 pub mod batch;
 pub mod group;
