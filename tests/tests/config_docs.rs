@@ -1,6 +1,7 @@
 //! Holds the configuration reference, the parser and the code together: the reference is what the tables generate,
 //! and every setting is read by something outside the module that parses it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chronik_server::config;
@@ -50,6 +51,31 @@ fn is_read(field: &str, sources: &[String]) -> bool {
     })
 }
 
+/// Whether some source reads `section.field`: by that path, or anywhere in a file that takes the section's struct.
+fn is_read_of_section(path: &str, structs: &BTreeMap<String, String>, sources: &[String]) -> bool {
+    let Some((section, field)) = path.split_once('.') else { panic!("{path} is no field of a section") };
+    let settings = structs.get(section).unwrap_or_else(|| panic!("no section {section}"));
+    let taking: Vec<String> =
+        sources.iter().filter(|text| text.contains(settings.as_str())).cloned().collect();
+    is_read(&path.replace(' ', ""), &spelled(sources, section)) || is_read(field, &taking)
+}
+
+/// The sources with each mention of a section as if it were a field, so that `config.group.x`, `self.group.x` and a
+/// local `group.x` look alike.
+fn spelled(sources: &[String], section: &str) -> Vec<String> {
+    sources.iter().map(|text| text.replace(&format!(" {section}."), &format!(" .{section}."))).collect()
+}
+
+/// The struct of each section of the configuration.
+fn section_structs() -> BTreeMap<String, String> {
+    let definition = std::fs::read_to_string(repository().join("server/src/config/broker.rs"))
+        .expect("the configuration's structs");
+    let (_, body) = definition.split_once("pub struct BrokerConfig {").expect("its root");
+    let (body, _) = body.split_once("\n}").expect("a closing brace");
+    let fields = body.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(": "));
+    fields.map(|(section, name)| (section.to_owned(), name.trim_end_matches(',').to_owned())).collect()
+}
+
 #[test]
 fn every_setting_is_read_by_something() {
     let mut server = Vec::new();
@@ -57,13 +83,19 @@ fn every_setting_is_read_by_something() {
     let parsing =
         ["config/broker", "config/load", "config/table", "config/tests", "/tests.rs", "/testing.rs"];
     sources(&repository().join("server/src"), &parsing, &mut server);
+    let structs = section_structs();
     let unread: Vec<String> = config::settings()
         .iter()
         .filter_map(|setting| setting.field_path())
-        .filter(|path| !is_read(path.rsplit('.').next().unwrap_or(path), &server))
+        .filter(|path| !is_read_of_section(path, &structs, &server))
         .collect();
     assert_eq!(unread, [""; 0], "settings that nothing reads");
-    assert!(!is_read("no_such_field", &server), "the search finds what is not there");
+    assert!(
+        !is_read_of_section("fetch.no_such_field", &structs, &server),
+        "the search finds what is not there"
+    );
+    // Another section's field of that name does not count.
+    assert!(!is_read_of_section("fetch.worker_threads", &structs, &server));
 }
 
 #[test]
