@@ -5,7 +5,7 @@
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use chronik_protocol::codec::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use chronik_protocol::codec::{self, messages};
 use chronik_protocol::message;
@@ -383,24 +383,53 @@ fn idle_connections_are_closed_and_busy_ones_are_not() {
 
 #[test]
 fn a_reader_that_stalls_is_cut_off_and_holds_nothing() {
-    let broker = Broker::builder().set("connections.max.idle.ms", 2000).start();
+    // A small ring, so that most of an answer is read from the store into memory of its own.
+    let broker =
+        Broker::builder().set("connections.max.idle.ms", 2000).set("chronik.wal.profile", "low").start();
     let mut client = Client::connect(broker.kafka_addr());
     client.create_topic("t", 1);
     let value = vec![b'x'; 900_000];
-    for _ in 0..40 {
+    const BATCHES: usize = 40;
+    for _ in 0..BATCHES {
         client.produce("t", &[&value]);
     }
-    let mut stalled: Vec<Client> = (0..4).map(|_| Client::connect(broker.kafka_addr())).collect();
+    let mut everything = fetch_request("t", 0, 0);
+    everything.topics[0].partitions[0].partition_max_bytes = 50 << 20;
+    let before = broker.rss_bytes();
+    // Together they ask for more than all fetches may hold of what they read from the store, 256 MiB.
+    let mut stalled: Vec<Client> = (0..16).map(|_| Client::connect(broker.kafka_addr())).collect();
     for reader in &mut stalled {
-        let mut all = fetch_request("t", 0, 0);
-        all.topics[0].partitions[0].partition_max_bytes = 50 << 20;
-        reader.send(&all, 11);
+        reader.send(&everything, 11);
     }
-    drop(client);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while broker.metric("chronik_active_connections") > 0.0 {
-        assert!(Instant::now() < deadline, "readers that take nothing keep their connections");
+    let started = Instant::now();
+    let mut most = 0;
+    while broker.metric("chronik_active_connections") > 1.0 {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "readers that take nothing keep their connections"
+        );
+        let asked = Instant::now();
+        let offset = client.produce("t", &[&value]);
+        assert_eq!(client.fetch("t", offset).0, 0);
+        assert!(asked.elapsed() < Duration::from_secs(2), "others wait {:?} for them", asked.elapsed());
+        most = most.max(broker.rss_bytes().unwrap_or_default());
         std::thread::sleep(Duration::from_millis(100));
+    }
+    // What they held is there for others: an answer as large as each of theirs, at once.
+    let asked = Instant::now();
+    let answer = client.call(&everything, 11);
+    let records = answer.responses[0].partitions[0].records.as_ref().map_or(0, Bytes::len);
+    assert!(records >= BATCHES * value.len(), "{records} bytes");
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?} for an answer", asked.elapsed());
+    if let Some(before) = before {
+        let bound = 320 << 20;
+        assert!(most.saturating_sub(before) < bound, "16 answers of 36 MB took {} bytes", most - before);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // The allocator gives pages back with a delay.
+        while broker.rss_bytes().is_some_and(|now| now.saturating_sub(before) > 96 << 20) {
+            assert!(Instant::now() < deadline, "{:?} resident, {before} before", broker.rss_bytes());
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
     drop(stalled);
 }
