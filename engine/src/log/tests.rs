@@ -89,13 +89,13 @@ async fn batches_come_back_with_their_offsets_from_the_ring_and_from_the_store()
         }
         let read = log.read(0, 1 << 20, true).await.unwrap();
         assert_eq!(offsets_of(&read.chunks), [(0, 0), (1, 3), (4, 5)], "ring {ring_bytes}");
-        // protocol.md 3.5.2: from the batch that contains the offset.
+        // semantics 3.5.2: from the batch that contains the offset.
         let read = log.read(2, 1 << 20, true).await.unwrap();
         assert_eq!(offsets_of(&read.chunks), [(1, 3), (4, 5)]);
-        // protocol.md 3.5.4: one batch even beyond the budget, or nothing.
+        // semantics 3.5.4: one batch even beyond the budget, or nothing.
         assert_eq!(offsets_of(&log.read(1, 1, true).await.unwrap().chunks), [(1, 3)]);
         assert!(log.read(1, 1, false).await.unwrap().chunks.is_empty());
-        // protocol.md 3.5.1: at the end nothing, beyond it an error.
+        // semantics 3.5.1: at the end nothing, beyond it an error.
         assert!(log.read(6, 1000, true).await.unwrap().chunks.is_empty());
         for offset in [-1, 7] {
             assert!(matches!(log.read(offset, 1000, true).await, Err(ReadError::OffsetOutOfRange { .. })));
@@ -351,7 +351,7 @@ async fn an_emptied_log_goes_on_at_its_end_after_a_restart() {
     }
 }
 
-// protocol.md 3.9.5
+// semantics 3.9.5
 #[tokio::test]
 async fn deleting_records_moves_the_start_into_a_batch_and_never_back() {
     let log = log_with(LogConfig::default(), 0).await;
@@ -423,7 +423,7 @@ async fn an_unclean_stop_raises_the_epoch_of_topics_that_do_not_fsync() {
     assert!(again.started_unclean());
     let epoch = |name: &str| again.topics().get(name).unwrap().log(0).unwrap().leader_epoch();
     assert_eq!((epoch("os"), epoch("sync")), (1, 0));
-    // protocol.md 3.5.9
+    // semantics 3.5.9
     let log = again.topics().get("os").unwrap().log(0).unwrap().clone();
     assert_eq!(log.end_offset_for_epoch(0), Some((0, 5)));
     assert_eq!(log.end_offset_for_epoch(1), Some((1, 5)));

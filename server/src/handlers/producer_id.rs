@@ -62,7 +62,7 @@ mod tests {
         })
     }
 
-    // protocol.md 3.3.7
+    // semantics 3.3.7
     #[tokio::test]
     async fn every_producer_id_is_new_and_its_epoch_zero_even_after_a_restart() {
         let mut ctx = testing::context().await;

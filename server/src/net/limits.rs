@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use chronik_protocol::limits::DECODED_BYTES_PER_BYTE;
+
 /// Requests of one connection whose answers are outstanding; more are left in the socket.
 pub const IN_FLIGHT_REQUESTS_MAX: usize = 64;
 
@@ -39,9 +41,6 @@ pub const PRODUCE_PARTITIONS_MAX: usize = 100_000;
 
 /// Memory that one partition of a Produce takes besides its records, decoded and answered; bytes.
 pub const PRODUCE_PARTITION_BYTES: usize = 512;
-
-/// Memory that one byte of a hostile body can become when decoded, measured over every API; bytes.
-pub const DECODED_BYTES_PER_BYTE: usize = 105;
 
 /// How long requests under way may take once the peer has closed its direction. Most who do are gone: a Produce is worth
 /// finishing all the same, a long poll is not.

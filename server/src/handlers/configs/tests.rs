@@ -96,7 +96,7 @@ async fn replace(ctx: &TestContext, kind: i8, name: &str, configs: &[(&str, Opti
     answer.responses[0].error_code
 }
 
-// protocol.md 3.9.4
+// semantics 3.9.4
 #[tokio::test]
 async fn a_topic_shows_every_config_with_its_source_type_and_synonyms() {
     let ctx = testing::context_with(&[("log.retention.ms", "77")]).await.with_version(4);
@@ -129,7 +129,7 @@ async fn keys_narrow_what_is_shown_and_extras_come_only_when_asked_for() {
     assert!(configs.iter().all(|config| config.synonyms.is_empty() && config.documentation.is_none()));
 }
 
-// protocol.md 3.9.4
+// semantics 3.9.4
 #[tokio::test]
 async fn resources_that_are_not_there_are_answered_with_their_own_errors() {
     let ctx = testing::context().await.with_version(4);
@@ -169,7 +169,7 @@ async fn the_brokers_configs_are_shown_read_only_and_secrets_are_not() {
     assert!(secret.synonyms.iter().all(|synonym| synonym.value.is_none()));
 }
 
-// protocol.md 3.9.4
+// semantics 3.9.4
 #[tokio::test]
 async fn set_and_delete_take_effect_at_once() {
     let ctx = testing::context().await.with_version(1);
@@ -181,7 +181,7 @@ async fn set_and_delete_take_effect_at_once() {
     assert_eq!(value(&ctx, "a", "retention.ms").await.as_deref(), Some("604800000"));
 }
 
-// protocol.md 3.9.4
+// semantics 3.9.4
 #[tokio::test]
 async fn append_and_subtract_work_on_lists_alone() {
     let ctx = testing::context().await.with_version(1);
@@ -198,7 +198,7 @@ async fn append_and_subtract_work_on_lists_alone() {
     }
 }
 
-// protocol.md 3.9.4
+// semantics 3.9.4
 #[tokio::test]
 async fn malformed_changes_are_invalid_requests_and_change_nothing() {
     let ctx = testing::context().await.with_version(1);
@@ -247,7 +247,7 @@ async fn validate_only_changes_nothing() {
     assert!(ctx.broker.engine.topics().get("a").unwrap().overrides.is_empty());
 }
 
-// protocol.md 3.9.4: legacy AlterConfigs replaces everything
+// semantics 3.9.4: legacy AlterConfigs replaces everything
 #[tokio::test]
 async fn the_old_alter_configs_replaces_everything() {
     let ctx = testing::context().await.with_version(2);

@@ -1,4 +1,4 @@
-//! Fetch over real logs in memory: protocol.md 3.5, rule by rule.
+//! Fetch over real logs in memory: semantics 3.5, rule by rule.
 
 use std::ops::Range;
 use std::path::Path;
@@ -103,7 +103,7 @@ async fn topic_of(partitions: usize, batches: usize) -> TestContext {
     ctx
 }
 
-// protocol.md 3.5.1
+// semantics 3.5.1
 #[tokio::test]
 async fn an_offset_outside_the_log_is_refused_at_once() {
     let ctx = topic_of(1, 3).await;
@@ -120,7 +120,7 @@ async fn an_offset_outside_the_log_is_refused_at_once() {
     assert_eq!(end.records_bytes, 0);
 }
 
-// protocol.md 3.5.2
+// semantics 3.5.2
 #[tokio::test]
 async fn a_fetch_starts_at_the_batch_that_contains_the_offset() {
     let ctx = context().await.with_version(12);
@@ -134,7 +134,7 @@ async fn a_fetch_starts_at_the_batch_that_contains_the_offset() {
     assert_eq!(from_store.records.concat(), answer.records.concat());
 }
 
-// protocol.md 3.5.3
+// semantics 3.5.3
 #[tokio::test(start_paused = true)]
 async fn an_empty_partition_is_waited_for_until_the_deadline() {
     let ctx = topic_of(1, 1).await;
@@ -227,7 +227,7 @@ async fn deleting_the_topic_ends_the_wait() {
     assert_eq!(answer.error, ErrorCode::UnknownTopicOrPartition);
 }
 
-// protocol.md 3.5.4
+// semantics 3.5.4
 #[tokio::test]
 async fn the_byte_limits_hold_but_for_the_first_batch_of_the_first_partition_with_data() {
     for restarted in [false, true] {
@@ -253,7 +253,7 @@ async fn the_byte_limits_hold_but_for_the_first_batch_of_the_first_partition_wit
     }
 }
 
-// protocol.md 3.5.5
+// semantics 3.5.5
 #[tokio::test]
 async fn the_brokers_ceiling_holds_whatever_the_client_asks() {
     let ctx = context_with(&[("fetch.max.bytes", "2500")]).await.with_version(12);
@@ -264,7 +264,7 @@ async fn the_brokers_ceiling_holds_whatever_the_client_asks() {
     assert_eq!(bases(&one(&ctx, &request).await), [0, 1]);
 }
 
-// protocol.md 3.5.6
+// semantics 3.5.6
 #[tokio::test]
 async fn a_session_goes_on_with_what_changed() {
     let ctx = topic_of(2, 1).await;
@@ -295,7 +295,7 @@ async fn a_session_goes_on_with_what_changed() {
     assert_eq!(fetch(&ctx, &next).await.error, ErrorCode::FetchSessionIdNotFound);
 }
 
-// protocol.md 3.5.7
+// semantics 3.5.7
 #[tokio::test]
 async fn topics_are_found_by_id_from_version_13_on() {
     let ctx = topic_of(1, 1).await.with_version(13);
@@ -328,7 +328,7 @@ async fn a_session_notices_that_its_topic_is_another_one_now() {
     assert_eq!(sessionless.error, ErrorCode::UnknownTopicId);
 }
 
-// protocol.md 3.5.8
+// semantics 3.5.8
 #[tokio::test]
 async fn leader_epochs_of_the_client_are_checked() {
     let ctx = context().await.with_version(18);
@@ -376,7 +376,7 @@ async fn a_log_that_went_its_own_way_is_told_where() {
     assert_eq!(asked(2, 1).await.error, ErrorCode::OffsetOutOfRange, "an epoch nobody has led in");
 }
 
-// protocol.md 3.5.10
+// semantics 3.5.10
 #[tokio::test]
 async fn zstd_is_kept_from_clients_that_cannot_read_it() {
     for restarted in [false, true] {
@@ -532,7 +532,7 @@ async fn until_enough(targets: &[Target], max_bytes: i32) -> Vec<read::Outcome> 
     .outcomes
 }
 
-// design.md, Fetch path: a batch dropped between start check and scan must not be skipped in silence.
+// A batch dropped between start check and scan must not be skipped in silence.
 #[tokio::test]
 async fn records_deleted_between_the_start_check_and_the_scan_are_missed_aloud() {
     let (store, topic) = gated(1, None).await;

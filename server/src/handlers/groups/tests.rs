@@ -57,7 +57,7 @@ async fn stable_member(ctx: &TestContext) -> StrBytes {
     joined.member_id
 }
 
-// protocol.md 3.7.11
+// semantics 3.7.11
 #[tokio::test]
 async fn every_group_is_coordinated_here_under_the_listeners_address() {
     let ctx = context().await;

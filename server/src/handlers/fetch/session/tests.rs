@@ -45,7 +45,7 @@ fn indexes(answer: &FetchAnswer) -> Vec<i32> {
     answer.partitions.iter().map(|partition| partition.partition).collect()
 }
 
-// protocol.md 3.5.6
+// semantics 3.5.6
 #[test]
 fn an_incremental_request_is_told_only_what_changed() {
     let sessions = FetchSessions::new(10);
