@@ -1,8 +1,8 @@
 //! Hostile bytes against everything that a peer can reach: request headers and bodies of every API and version, the
 //! batch checks, the record walker, the decompressors. Nothing may panic, and nothing may allocate out of proportion.
 //!
-//! Seeded and short; `CHRONIK_FUZZ_SECONDS` gives each of the tests that many seconds instead, and a seed of its own,
-//! which a failure prints. `CHRONIK_FUZZ_SEED` repeats it.
+//! Seeded and short; `TEST_FUZZ_SECONDS` gives each of the tests that many seconds instead, and a seed of its own,
+//! which a failure prints. `TEST_FUZZ_SEED` repeats it.
 #![expect(unsafe_code, reason = "a counting allocator cannot be written without")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -125,13 +125,12 @@ struct Effort {
 impl Effort {
     fn new(rounds: usize) -> Self {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-        let seconds = number("CHRONIK_FUZZ_SECONDS");
+        let seconds = number("TEST_FUZZ_SECONDS");
         let clock = || {
             SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is past 1970").as_nanos()
                 as u64
         };
-        let seed =
-            number("CHRONIK_FUZZ_SEED").unwrap_or_else(|| if seconds.is_some() { clock() } else { 42 });
+        let seed = number("TEST_FUZZ_SEED").unwrap_or_else(|| if seconds.is_some() { clock() } else { 42 });
         let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
         Self { rng: Rng(seed), seed, rounds_left: rounds, until }
     }
@@ -153,7 +152,7 @@ struct Repeat<'a>(u64, &'a [u8], String);
 impl Drop for Repeat<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}: CHRONIK_FUZZ_SEED={}, bytes {:02x?}", self.2, self.0, self.1);
+            eprintln!("{}: TEST_FUZZ_SEED={}, bytes {:02x?}", self.2, self.0, self.1);
         }
     }
 }
