@@ -113,11 +113,14 @@ stamp() { cat "$@" | cksum | tr ' ' '-'; }
 
 libclang_present() {
     if [ -n "${LIBCLANG_PATH:-}" ] && ls "$LIBCLANG_PATH"/libclang* > /dev/null 2>&1; then return 0; fi
-    if have ldconfig && ldconfig -p 2> /dev/null | grep -q 'libclang[-.0-9]*\.so'; then return 0; fi
-    local place
+    # Without -q grep reads to the end: with it ldconfig may die of the closed pipe, which pipefail takes for "absent".
+    if have ldconfig && ldconfig -p 2> /dev/null | grep 'libclang[-.0-9]*\.so' > /dev/null; then return 0; fi
+    local place file
     for place in /usr/lib/llvm-*/lib /usr/lib64 /usr/lib /usr/lib/*-linux-gnu /usr/lib/llvm*/lib /opt/homebrew/opt/llvm/lib /usr/local/opt/llvm/lib \
         /Library/Developer/CommandLineTools/usr/lib; do
-        if ls "$place"/libclang*.so* "$place"/libclang.dylib > /dev/null 2>&1; then return 0; fi
+        for file in "$place"/libclang*.so* "$place"/libclang.dylib; do
+            if [ -e "$file" ]; then return 0; fi
+        done
     done
     return 1
 }
