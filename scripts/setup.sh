@@ -118,7 +118,8 @@ libclang_present() {
     local place file
     for place in /usr/lib/llvm-*/lib /usr/lib64 /usr/lib /usr/lib/*-linux-gnu /usr/lib/llvm*/lib /opt/homebrew/opt/llvm/lib /usr/local/opt/llvm/lib \
         /Library/Developer/CommandLineTools/usr/lib; do
-        for file in "$place"/libclang*.so* "$place"/libclang.dylib; do
+        # Not libclang*: libclang-cpp is another library, and often there alone.
+        for file in "$place"/libclang.so* "$place"/libclang-[0-9]*.so* "$place"/libclang.dylib; do
             if [ -e "$file" ]; then return 0; fi
         done
     done

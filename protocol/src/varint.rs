@@ -1,4 +1,4 @@
-//! A cursor over untrusted bytes, with the zig-zag varints of record batches (Kafka's `ByteUtils`).
+//! A cursor over untrusted bytes, with the varints of record batches and of flexible messages (Kafka's `ByteUtils`).
 //!
 //! Reads nothing past its slice; a varint longer than its type needs (5 or 10 bytes) is an error, as in Kafka.
 
@@ -37,6 +37,10 @@ impl<'a> Reader<'a> {
         self.array().map(u32::from_le_bytes)
     }
 
+    pub(crate) fn i16_be(&mut self) -> Option<i16> {
+        self.array().map(i16::from_be_bytes)
+    }
+
     pub(crate) fn i32_be(&mut self) -> Option<i32> {
         self.array().map(i32::from_be_bytes)
     }
@@ -65,12 +69,18 @@ impl<'a> Reader<'a> {
     }
 
     fn long_varint(&mut self) -> Option<i32> {
+        let raw = self.unsigned_varint()?;
+        Some((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed())
+    }
+
+    /// A varint of 32 bits without a sign. Bits beyond the 32nd are dropped, too.
+    pub(crate) fn unsigned_varint(&mut self) -> Option<u32> {
         let mut raw = 0u32;
         for shift in [0, 7, 14, 21, 28] {
             let byte = self.u8()?;
             raw |= u32::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                return Some((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed());
+                return Some(raw);
             }
         }
         None

@@ -7,6 +7,7 @@ use chronik_engine::Engine;
 use crate::config::BrokerConfig;
 use crate::coordinator::GroupCoordinator;
 use crate::handlers::fetch::{FetchMemory, FetchSessions};
+use crate::limits::{FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX};
 use crate::metrics::BrokerMetrics;
 use crate::runtime::{Clock, Stopping};
 
@@ -28,6 +29,28 @@ pub struct Broker {
     pub clock: Clock,
     /// Whether it is stopping.
     pub stopping: Stopping,
+}
+
+impl Broker {
+    /// A broker over what was opened, with the rest of what handlers share as `config` says.
+    pub fn new(
+        config: Arc<BrokerConfig>,
+        engine: Arc<Engine>,
+        groups: GroupCoordinator,
+        clock: Clock,
+        stopping: Stopping,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
+            fetch_memory: FetchMemory::new(FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX),
+            metrics: BrokerMetrics::new(),
+            engine,
+            groups,
+            clock,
+            stopping,
+            config,
+        })
+    }
 }
 
 /// A listener as clients see it.

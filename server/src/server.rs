@@ -16,10 +16,8 @@ use crate::broker::{Broker, ListenerInfo};
 use crate::config::BrokerConfig;
 use crate::coordinator::GroupCoordinator;
 use crate::disk;
-use crate::handlers::fetch::{FetchMemory, FetchSessions};
 use crate::http::{self, HttpState};
-use crate::limits::{CLOSE_TIMEOUT_SECONDS, FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX};
-use crate::metrics::BrokerMetrics;
+use crate::limits::CLOSE_TIMEOUT_SECONDS;
 use crate::net::{self, BoundListener, ConnectionLimits, NamedListener, RequestMemory};
 use crate::runtime::{self, Clock, Readiness, Stopping};
 
@@ -176,16 +174,7 @@ async fn open_broker(
     let groups = GroupCoordinator::open(&engine, &config.group, clock.clone())
         .await
         .map_err(|error| StartError::DataDir(error.to_string()))?;
-    Ok(Arc::new(Broker {
-        fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
-        fetch_memory: FetchMemory::new(FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX),
-        metrics: BrokerMetrics::new(),
-        engine,
-        groups,
-        clock,
-        stopping,
-        config,
-    }))
+    Ok(Broker::new(config, engine, groups, clock, stopping))
 }
 
 /// Applies retention on `log.retention.check.interval.ms`.

@@ -6,4 +6,5 @@
 pub mod broker;
 pub mod ledger;
 pub mod random;
+pub mod sources;
 pub mod wire;

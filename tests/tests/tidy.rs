@@ -1,7 +1,9 @@
 //! The layout's rules: who may import whom, what every file must say, how long it may be.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use chronik_tests::sources::{root, texts};
 
 /// Lines a source file may have, its unit tests included.
 const FILE_LINES_MAX: usize = 800;
@@ -13,27 +15,9 @@ const TEST_FUNCTION_LINES_MAX: usize = 100;
 /// Words that promise work instead of doing it.
 const MARKERS: [&str; 4] = ["TODO", "FIXME", "XXX:", "HACK"];
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in the workspace").to_owned()
-}
-
 /// Every Rust file of a folder, with its text.
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![root().join(folder)];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder of the workspace") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).expect("a source file");
-                found.push((path, text));
-            }
-        }
-    }
-    assert!(!found.is_empty(), "{folder} has sources");
-    found
+    texts(folder, &["rs"])
 }
 
 /// The text before the unit tests, without comments.

@@ -109,9 +109,7 @@ impl PartitionLog {
             ticket,
         })
     }
-}
 
-impl PartitionLog {
     /// Puts the batch into its producer's window, in memory and in the commit that carries the batch.
     fn advance_producer(
         &self,

@@ -185,8 +185,7 @@ impl PartitionLog {
 
     /// The segments, oldest first; the last one is active.
     pub fn segments(&self) -> Vec<Segment> {
-        let state = self.state.lock();
-        state.sealed.iter().copied().chain([state.active]).collect()
+        self.segments_and_ticket().0
     }
 
     /// The segments, and what resolves when all that they count is durable.

@@ -61,8 +61,7 @@ impl PartitionLog {
         if oldest.max_timestamp < 0 {
             return Ok(None);
         }
-        let from = self.place_in(oldest, oldest.max_timestamp).await?;
-        let found = self.scan_from(from, oldest.next_offset, oldest.max_timestamp).await?;
+        let found = self.search_in(oldest, oldest.max_timestamp).await?;
         if found.is_some() {
             return Ok(found);
         }
@@ -76,13 +75,21 @@ impl PartitionLog {
     ) -> Result<Option<TimestampOffset>, ReadError> {
         self.check_online()?;
         for segment in self.segments().iter().filter(|segment| may_hold(segment)) {
-            let from = self.place_in(segment, timestamp_ms).await?;
-            if let Some(found) = self.scan_from(from, segment.next_offset, timestamp_ms).await? {
+            if let Some(found) = self.search_in(segment, timestamp_ms).await? {
                 return Ok(Some(found));
             }
             // The segment's maximum was deleted (DeleteRecords cut into it), or is not durable yet.
         }
         Ok(None)
+    }
+
+    async fn search_in(
+        &self,
+        segment: &Segment,
+        timestamp_ms: i64,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        let from = self.place_in(segment, timestamp_ms).await?;
+        self.scan_from(from, segment.next_offset, timestamp_ms).await
     }
 
     /// Where in `segment` the first batch that reaches `timestamp_ms` may be.

@@ -1,5 +1,7 @@
 //! What a Produce will cost to decode, found by walking over it: nothing is allocated.
 
+use crate::varint::Reader;
+
 /// First version with compact lengths and tagged fields.
 const FLEXIBLE: i16 = 9;
 /// First version that names topics by id (KIP-516).
@@ -7,7 +9,7 @@ const TOPIC_IDS: i16 = 13;
 
 /// Partitions of a Produce request's body, or of as much of it as follows the schema.
 pub fn produce_partitions(body: &[u8], version: i16) -> usize {
-    let mut walk = Walk { rest: body, flexible: version >= FLEXIBLE };
+    let mut walk = Walk { rest: Reader::new(body), flexible: version >= FLEXIBLE };
     let mut partitions = 0;
     // `None` is the end of the bytes, where decoding ends too.
     let _ = walk.produce(version, &mut partitions);
@@ -15,7 +17,7 @@ pub fn produce_partitions(body: &[u8], version: i16) -> usize {
 }
 
 struct Walk<'a> {
-    rest: &'a [u8],
+    rest: Reader<'a>,
     flexible: bool,
 }
 
@@ -23,18 +25,18 @@ impl Walk<'_> {
     fn produce(&mut self, version: i16, partitions: &mut usize) -> Option<()> {
         self.string()?;
         // acks, timeout
-        self.skip(2 + 4)?;
+        self.rest.take(2 + 4)?;
         for _ in 0..self.length32()? {
             if version >= TOPIC_IDS {
-                self.skip(16)?;
+                self.rest.take(16)?;
             } else {
                 self.string()?;
             }
             for _ in 0..self.length32()? {
                 *partitions += 1;
-                self.skip(4)?;
+                self.rest.take(4)?;
                 let records = self.length32()?;
-                self.skip(records)?;
+                self.rest.take(records)?;
                 self.tags()?;
             }
             self.tags()?;
@@ -42,53 +44,29 @@ impl Walk<'_> {
         Some(())
     }
 
-    fn skip(&mut self, bytes: usize) -> Option<()> {
-        self.rest = self.rest.get(bytes..)?;
-        Some(())
-    }
-
     fn string(&mut self) -> Option<()> {
-        let bytes = if self.flexible {
-            self.length32()?
-        } else {
-            let (head, rest) = self.rest.split_first_chunk()?;
-            self.rest = rest;
-            usize::try_from(i16::from_be_bytes(*head)).unwrap_or(0)
-        };
-        self.skip(bytes)
+        let bytes =
+            if self.flexible { self.length32()? } else { usize::try_from(self.rest.i16_be()?).unwrap_or(0) };
+        self.rest.take(bytes)?;
+        Some(())
     }
 
     /// The length of an array or of bytes; nothing when it is null.
     fn length32(&mut self) -> Option<usize> {
         if self.flexible {
-            return Some(usize::try_from(self.unsigned_varint()?).ok()?.saturating_sub(1));
+            return Some(usize::try_from(self.rest.unsigned_varint()?).ok()?.saturating_sub(1));
         }
-        let (head, rest) = self.rest.split_first_chunk()?;
-        self.rest = rest;
-        Some(usize::try_from(i32::from_be_bytes(*head)).unwrap_or(0))
-    }
-
-    fn unsigned_varint(&mut self) -> Option<u32> {
-        let mut value = 0u32;
-        for shift in (0..35).step_by(7) {
-            let (&byte, rest) = self.rest.split_first()?;
-            self.rest = rest;
-            value |= u32::from(byte & 0x7f).checked_shl(shift)?;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
+        Some(usize::try_from(self.rest.i32_be()?).unwrap_or(0))
     }
 
     fn tags(&mut self) -> Option<()> {
         if !self.flexible {
             return Some(());
         }
-        for _ in 0..self.unsigned_varint()? {
-            self.unsigned_varint()?;
-            let bytes = usize::try_from(self.unsigned_varint()?).ok()?;
-            self.skip(bytes)?;
+        for _ in 0..self.rest.unsigned_varint()? {
+            self.rest.unsigned_varint()?;
+            let bytes = usize::try_from(self.rest.unsigned_varint()?).ok()?;
+            self.rest.take(bytes)?;
         }
         Some(())
     }

@@ -14,9 +14,6 @@ use crate::broker::{Broker, ListenerInfo};
 use crate::config::{BrokerConfig, Sources};
 use crate::coordinator::GroupCoordinator;
 use crate::dispatch::find;
-use crate::handlers::fetch::{FetchMemory, FetchSessions};
-use crate::limits::{FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX};
-use crate::metrics::BrokerMetrics;
 use crate::request::RequestContext;
 use crate::runtime::{Clock, Stopping};
 use crate::server::engine_options;
@@ -73,16 +70,7 @@ async fn open(store: Arc<MemoryStore>, config: Arc<BrokerConfig>) -> TestContext
     let stores: Vec<Arc<dyn Store>> = vec![store.clone()];
     let engine = Engine::open(stores, engine_options(&config)).await.expect("an empty store opens");
     let groups = GroupCoordinator::open(&engine, &config.group, clock.clone()).await.expect("no groups load");
-    let broker = Arc::new(Broker {
-        fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
-        fetch_memory: FetchMemory::new(FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX),
-        metrics: BrokerMetrics::new(),
-        engine,
-        groups,
-        clock,
-        stopping: Stopping::never(),
-        config,
-    });
+    let broker = Broker::new(config, engine, groups, clock, Stopping::never());
     let listener = ListenerInfo {
         name: "PLAINTEXT".to_owned(),
         advertised_host: "broker.example".to_owned(),
