@@ -29,6 +29,9 @@ final class Fixture {
                     error = wire.call("FindCoordinator", 3, "{key:'warm%d'}".formatted(i)).get("errorCode").intValue();
                     error = error != 0 ? error : wire.call("OffsetFetch", 7, "{groupId:'warm%d',topics:null}".formatted(i)).get("errorCode").intValue();
                 }
+                for (int i = 0; i < 50 && error == 0; i++) { // and so do its transactional ids
+                    error = wire.call("FindCoordinator", 3, "{key:'%s%d',keyType:1}".formatted(prefix, i)).get("errorCode").intValue();
+                }
                 Thread.sleep(error == 0 ? 0 : 100);
             } while (error != 0 && System.nanoTime() < deadline);
             if (error != 0) {

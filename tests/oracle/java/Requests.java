@@ -60,8 +60,31 @@ final class Requests {
             case "OffsetDelete" -> "{groupId:'%s',topics:[{name:'%s',partitions:[{partitionIndex:0}]}]}".formatted(committedGroup(), topic);
             case "DeleteGroups" -> "{groupsNames:['" + committedGroup() + "']}";
             case "DescribeGroups" -> "{groups:['%s']%s}".formatted(committedGroup(), v >= 3 ? ",includeAuthorizedOperations:true" : "");
+            case "AddPartitionsToTxn", "AddOffsetsToTxn", "EndTxn", "TxnOffsetCommit", "WriteTxnMarkers", "DescribeTransactions" -> transactional(api, v);
+            case "ListTransactions" -> "{stateFilters:['Ongoing']%s%s}".formatted(v >= 1 ? ",durationFilter:0" : "", v >= 2 ? ",transactionalIdPattern:'.*'" : "");
             default -> null;
         };
+    }
+
+    /** The requests that need a transactional id, with a transaction of one partition and one group but for the first two. */
+    private String transactional(String api, int v) throws Exception {
+        try (Wire wire = f.wire()) {
+            Txn txn = Txn.start(f, wire);
+            String group = f.name();
+            if (!api.startsWith("Add")) {
+                txn.add(3, topic, 0);
+                txn.addOffsets(3, group);
+            }
+            return switch (api) {
+                case "AddPartitionsToTxn" -> Txn.addBody(v, txn.id, txn.producer, txn.epoch, Txn.topics(topic, 0));
+                case "AddOffsetsToTxn" -> Txn.addOffsetsBody(txn.id, txn.producer, txn.epoch, group);
+                case "EndTxn" -> Txn.endBody(txn.id, txn.producer, txn.epoch, true);
+                case "TxnOffsetCommit" -> Txn.offsetsBody(txn.id, txn.producer, txn.epoch, group, topic, 3, "");
+                case "WriteTxnMarkers" -> "{markers:[{producerId:%d,producerEpoch:1,transactionResult:false,coordinatorEpoch:0,topics:[{name:'%s',partitionIndexes:[0]}]}]}"
+                    .formatted(txn.producer, topic);
+                default -> "{transactionalIds:['" + txn.id + "']}";
+            };
+        }
     }
 
     private String committedGroup() throws Exception {

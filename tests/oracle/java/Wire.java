@@ -166,7 +166,7 @@ final class Wire implements AutoCloseable {
             return (short) node.intValue();
         } else if (type == int.class || type == Integer.class) {
             return node.intValue();
-        } else if (type == long.class) {
+        } else if (type == long.class || type == Long.class) {
             return node.longValue();
         } else if (type == String.class) {
             return node.textValue();
