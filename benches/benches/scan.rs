@@ -11,6 +11,7 @@ mod support_engine;
 use std::hint::black_box;
 use std::time::Duration;
 
+use chronik_engine::log::Isolation;
 use criterion::{Criterion, criterion_group, criterion_main};
 use support_engine::{NOW_MS, TestEngine, batch, batch_of};
 
@@ -49,7 +50,7 @@ fn scan(criterion: &mut Criterion) {
                 black_box(&copy);
             },
             || {
-                let read = engine.wait(log.read(offset, READ_BYTES, true)).expect("a sound log");
+                let read = engine.wait(log.read(offset, READ_BYTES, true, Isolation::Uncommitted)).expect("a sound log");
                 offset += (read.bytes / valid.bytes.len()) as i64 * records;
                 offset = if offset >= last { 0 } else { offset };
                 black_box(read);

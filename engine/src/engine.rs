@@ -394,19 +394,19 @@ fn new_topic_id() -> Uuid {
     }
 }
 
-/// Checks the format version, writing ours into an empty store. Returns whether it was empty.
+/// Checks the format version, writing ours into an empty or older store. Returns whether it was empty.
 async fn check_format(store: &dyn Store) -> Result<bool, OpenError> {
     match read_counter(store, system::format_version()).await? {
         Some(found) if found > system::FORMAT_VERSION => {
             Err(OpenError::NewerFormat { found, known: system::FORMAT_VERSION })
         }
-        Some(_) => Ok(false),
-        None => {
+        Some(found) if found == system::FORMAT_VERSION => Ok(false),
+        found => {
             let mut write = WriteBatch::new();
             let version = Bytes::from(system::FORMAT_VERSION.to_string());
             write.put(Keyspace::Meta, system::format_version(), version);
             store.commit(write, Durability::Sync).await?;
-            Ok(true)
+            Ok(found.is_none())
         }
     }
 }

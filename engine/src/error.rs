@@ -29,6 +29,26 @@ pub enum AppendError {
         /// The newest epoch seen.
         current: i16,
     },
+    /// A record of a transaction that nobody has begun here: the coordinator has to be asked first.
+    #[error("producer {producer_id} has no open transaction on this partition")]
+    NoTransaction {
+        /// Who sent it.
+        producer_id: i64,
+    },
+    /// A record outside of the transaction that its producer has open here.
+    #[error("producer {producer_id} has a transaction open on this partition: it must write in it")]
+    TransactionOpen {
+        /// Who sent it.
+        producer_id: i64,
+    },
+    /// A newer coordinator has written a marker already.
+    #[error("the coordinator has epoch {got}, a newer one with epoch {current} has taken over")]
+    StaleCoordinatorEpoch {
+        /// The epoch of the marker.
+        got: i32,
+        /// The newest epoch seen.
+        current: i32,
+    },
     /// The disk is nearly full; retry later.
     #[error("the disk is nearly full; free space or lower retention, then retry")]
     DiskFull,

@@ -16,4 +16,11 @@ pub const PRODUCER_ID_BLOCK: i64 = 1000;
 /// Partitions one topic may have.
 pub const PARTITIONS_PER_TOPIC_MAX: usize = 100_000;
 
+/// Aborted transactions that each log keeps in memory for readers near its end; older ones are looked up in the store.
+/// At most 32 KB a log.
+pub const ABORTED_REMEMBERED: usize = 1024;
+
+/// Aborted transactions that one look-up in the store brings up.
+pub const ABORTED_SCAN_ENTRIES: usize = 4096;
+
 const _: () = assert!(PRODUCER_BATCHES_KEPT > 0 && PRODUCER_ID_BLOCK > 0);

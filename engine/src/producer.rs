@@ -21,6 +21,10 @@ pub struct ProducerState {
     pub batches: VecDeque<ProducerBatchValue>,
     /// When it last wrote, ms by our clock.
     pub last_ms: i64,
+    /// First offset of its open transaction, if one is open.
+    pub txn_first_offset: Option<i64>,
+    /// Epoch of the coordinator that wrote its last marker; -1 before the first.
+    pub coordinator_epoch: i32,
 }
 
 /// What to do with a batch.
@@ -32,7 +36,8 @@ pub enum Verdict {
     Duplicate(ProducerBatchValue),
 }
 
-/// Decides about a batch of an idempotent producer (`header.producer_id >= 0`).
+/// Decides about a batch of an idempotent producer (`header.producer_id >= 0`). Whether it may be part of a transaction
+/// is not asked here.
 ///
 /// # Errors
 /// [`AppendError::StaleProducerEpoch`] and [`AppendError::OutOfOrderSequence`].
@@ -66,7 +71,14 @@ pub fn check(state: Option<&ProducerState>, header: &BatchHeader) -> Result<Verd
             let expected = next_sequence(newest.last_sequence);
             if first == expected { Ok(Verdict::New) } else { Err(out_of_order(expected)) }
         }
-        None => Ok(Verdict::New),
+        // The epoch is known by a marker alone: its first batch is yet to come.
+        None => {
+            if first == 0 {
+                Ok(Verdict::New)
+            } else {
+                Err(out_of_order(0))
+            }
+        }
     }
 }
 
@@ -97,7 +109,78 @@ pub fn advance(
         last_offset: base_offset + i64::from(header.last_offset_delta),
         append_ms,
     });
-    ProducerState { epoch: header.producer_epoch, batches, last_ms: now_ms }
+    let txn_first_offset = match state.and_then(|state| state.txn_first_offset) {
+        None if header.is_transactional() => Some(base_offset),
+        open => open,
+    };
+    ProducerState {
+        epoch: header.producer_epoch,
+        batches,
+        last_ms: now_ms,
+        txn_first_offset,
+        coordinator_epoch: state.map_or(-1, |state| state.coordinator_epoch),
+    }
+}
+
+/// The end of a transaction, as a coordinator has it written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// Whose transaction.
+    pub producer_id: i64,
+    /// The epoch that the producer has from here on; older ones are fenced.
+    pub producer_epoch: i16,
+    /// The epoch of the coordinator.
+    pub coordinator_epoch: i32,
+    /// Whether it commits.
+    pub commit: bool,
+    /// Whether the epoch must have been raised since the producer last wrote: so in transactions of version 2 (KIP-890),
+    /// where a marker that comes late could else end the next transaction.
+    pub raises_epoch: bool,
+}
+
+/// The state after `marker` was appended, and the first offset of the transaction that it ends, if one was open (Kafka's
+/// `ProducerAppendInfo.appendEndTxnMarker`).
+///
+/// # Errors
+/// [`AppendError::StaleProducerEpoch`] and [`AppendError::StaleCoordinatorEpoch`].
+pub fn end_transaction(
+    state: Option<&ProducerState>,
+    marker: &Marker,
+    now_ms: i64,
+) -> Result<(ProducerState, Option<i64>), AppendError> {
+    let mut next = state.cloned().unwrap_or(ProducerState {
+        epoch: marker.producer_epoch,
+        batches: VecDeque::new(),
+        last_ms: now_ms,
+        txn_first_offset: None,
+        coordinator_epoch: -1,
+    });
+    let too_old = if marker.raises_epoch && state.is_some() {
+        marker.producer_epoch <= next.epoch
+    } else {
+        marker.producer_epoch < next.epoch
+    };
+    if too_old {
+        return Err(AppendError::StaleProducerEpoch {
+            producer_id: marker.producer_id,
+            got: marker.producer_epoch,
+            current: next.epoch,
+        });
+    }
+    if marker.coordinator_epoch < next.coordinator_epoch {
+        return Err(AppendError::StaleCoordinatorEpoch {
+            got: marker.coordinator_epoch,
+            current: next.coordinator_epoch,
+        });
+    }
+    if marker.producer_epoch != next.epoch {
+        next.epoch = marker.producer_epoch;
+        next.batches.clear();
+    }
+    next.coordinator_epoch = marker.coordinator_epoch;
+    next.last_ms = now_ms;
+    let ended = next.txn_first_offset.take();
+    Ok((next, ended))
 }
 
 impl ProducerState {
@@ -107,6 +190,8 @@ impl ProducerState {
             epoch: self.epoch.into(),
             batches: self.batches.iter().copied().collect(),
             last_ms: self.last_ms,
+            txn_first_offset: self.txn_first_offset,
+            coordinator_epoch_plus_one: self.coordinator_epoch.saturating_add(1),
         }
     }
 
@@ -116,6 +201,8 @@ impl ProducerState {
             epoch: i16::try_from(value.epoch).unwrap_or(i16::MAX),
             batches: value.batches.into(),
             last_ms: value.last_ms,
+            txn_first_offset: value.txn_first_offset,
+            coordinator_epoch: value.coordinator_epoch_plus_one - 1,
         }
     }
 

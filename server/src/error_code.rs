@@ -51,6 +51,7 @@ pub enum ErrorCode {
     InvalidTxnState = 48,
     InvalidProducerIdMapping = 49,
     InvalidTransactionTimeout = 50,
+    TransactionCoordinatorFenced = 52,
     TransactionalIdAuthorizationFailed = 53,
     SecurityDisabled = 54,
     KafkaStorageError = 56,
@@ -97,6 +98,10 @@ impl From<&AppendError> for ErrorCode {
             // Retriable; clients refresh metadata and come back.
             AppendError::DiskFull | AppendError::Offline => ErrorCode::KafkaStorageError,
             AppendError::Deleted => ErrorCode::UnknownTopicOrPartition,
+            AppendError::NoTransaction { .. } | AppendError::TransactionOpen { .. } => {
+                ErrorCode::InvalidTxnState
+            }
+            AppendError::StaleCoordinatorEpoch { .. } => ErrorCode::TransactionCoordinatorFenced,
             AppendError::OffsetsExhausted => ErrorCode::UnknownServerError,
         }
     }

@@ -99,6 +99,9 @@ pub struct OffsetValue {
     /// When it expires, if the client asked for a retention of its own (OffsetCommit 2–4).
     #[prost(int64, optional, tag = "5")]
     pub expires_ms: Option<i64>,
+    /// Counts the commits of a shard: of two, the higher one came later. 0 from before there was a count.
+    #[prost(uint64, tag = "6")]
+    pub serial: u64,
 }
 
 /// Key of one group's metadata.
@@ -205,8 +208,9 @@ mod tests {
             metadata: "m".into(),
             committed_ms: 5,
             expires_ms: Some(6),
+            serial: 7,
         };
-        assert_eq!(offset.encode_to_vec(), [8, 172, 2, 16, 1, 26, 1, b'm', 32, 5, 40, 6]);
+        assert_eq!(offset.encode_to_vec(), [8, 172, 2, 16, 1, 26, 1, b'm', 32, 5, 40, 6, 48, 7]);
         assert_eq!(decode_offset(&offset.encode_to_vec()).unwrap(), offset);
         let member =
             MemberValue { member_id: "a".into(), assignment: Bytes::from_static(b"x"), ..Default::default() };

@@ -30,6 +30,10 @@ pub struct TailValue {
     /// Running maximum timestamp of the active segment's time index.
     #[prost(sint64, tag = "5")]
     pub time_indexed_max: i64,
+    /// Offset of the log's newest abort marker plus one; 0 when no transaction was ever aborted. Lets readers of what
+    /// is behind it do without a look into the index.
+    #[prost(int64, tag = "6")]
+    pub aborted_to: i64,
 }
 
 /// Changes seldom: at creation, retention, DeleteRecords, and a new leader epoch.

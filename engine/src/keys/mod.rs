@@ -6,7 +6,8 @@
 //! | meta | `00` | name | format version, cluster id, clean-stop mark | [`system`] |
 //! | meta | `10` | topic id (16) | [`topic::TopicValue`] | [`topic`] |
 //! | meta | `20` `21` | group; group, topic id, partition | group metadata; committed offset | [`group`] |
-//! | meta | `30`-`3f` | | reserved for transactions | |
+//! | meta | `30` | transactional id | [`txn::TxnValue`] | [`txn`] |
+//! | meta | `31`-`3f` | | reserved for transactions | |
 //! | meta | `40`-`5f` | | reserved for tiering and search | |
 //! | batches | none | partition (8), **last** offset (8) | a record batch | [`batch`] |
 //! | index | `01` | partition (8) | [`log::TailValue`] | [`log`] |
@@ -14,11 +15,13 @@
 //! | index | `03` | partition (8), base offset (8) | [`log::SegmentValue`] | [`log`] |
 //! | index | `04` | partition (8), segment base (8), timestamp (8) | first offset to look at (8) | [`log`] |
 //! | index | `05` | partition (8), producer id (8) | [`producer::ProducerValue`] | [`producer`] |
+//! | index | `06` | partition (8), offset of the abort marker (8) | [`aborted::AbortedValue`] | [`aborted`] |
 //!
 //! Tags, layouts and field numbers are never reused. A change that an older binary cannot read raises
 //! [`system::FORMAT_VERSION`].
 #![cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::cast_possible_truncation))]
 
+pub mod aborted;
 pub mod batch;
 pub mod group;
 pub mod log;
@@ -27,6 +30,7 @@ pub mod system;
 #[cfg(test)]
 mod tests;
 pub mod topic;
+pub mod txn;
 
 use std::ops::Range;
 

@@ -22,6 +22,12 @@ pub struct ProducerValue {
     /// When the producer last wrote, ms by our clock; expiry counts from it.
     #[prost(int64, tag = "3")]
     pub last_ms: i64,
+    /// First offset of its open transaction, if one is open.
+    #[prost(int64, optional, tag = "4")]
+    pub txn_first_offset: Option<i64>,
+    /// Epoch of the coordinator that wrote its last marker, plus one; 0 before the first.
+    #[prost(int32, tag = "5")]
+    pub coordinator_epoch_plus_one: i32,
 }
 
 /// One remembered batch.

@@ -6,8 +6,13 @@ use super::KeyBuilder;
 
 const SYSTEM: u8 = 0x00;
 
-/// The layout this binary writes. A directory with a higher one is refused, a lower one is migrated or read as is.
-pub const FORMAT_VERSION: u64 = 1;
+/// The layout this binary writes. A directory with a higher one is refused; one with a lower one is read as it is and
+/// from then on has this one.
+///
+/// - 1: topics, logs, producers, groups.
+/// - 2: transactions and cleaned logs. A binary that knows neither would show what was not committed, and take a cleaned
+///   log for one that lost batches.
+pub const FORMAT_VERSION: u64 = 2;
 
 /// Whose value is [`FORMAT_VERSION`] as decimal text.
 pub fn format_version() -> Bytes {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 use uuid::Uuid;
 
-use super::{PartitionId, batch, decode, group, log, producer, topic};
+use super::{PartitionId, aborted, batch, decode, group, log, producer, topic, txn};
 use crate::store::StoreError;
 
 /// Mutations of each sample unless `TEST_FUZZ_ROUNDS` says otherwise.
@@ -70,6 +70,16 @@ fn keys() -> Vec<Layout> {
             rewrite: |bytes| producer::parse(bytes).map(|(partition, id)| producer::key(partition, id)),
         },
         Layout {
+            name: "aborted transaction",
+            sample: aborted::key(partition, 1_000),
+            rewrite: |bytes| aborted::parse(bytes).map(|(partition, last)| aborted::key(partition, last)),
+        },
+        Layout {
+            name: "transaction",
+            sample: txn::key("orders-1"),
+            rewrite: |bytes| txn::parse(bytes).map(|id| txn::key(&id)),
+        },
+        Layout {
             name: "topic",
             sample: topic::key(TOPIC),
             rewrite: |bytes| topic::parse(bytes).map(topic::key),
@@ -97,6 +107,7 @@ fn values() -> Vec<Layout> {
         active_base: 200,
         time_indexed_to: 250,
         time_indexed_max: -1,
+        aborted_to: 17,
     };
     let epochs =
         vec![log::EpochValue { epoch: 0, start_offset: 0 }, log::EpochValue { epoch: 3, start_offset: 9 }];
@@ -129,7 +140,39 @@ fn values() -> Vec<Layout> {
         metadata: "m".into(),
         committed_ms: 5,
         expires_ms: Some(6),
+        serial: 7,
     };
+    let written = producer::ProducerValue {
+        epoch: 1,
+        batches: vec![remembered; 5],
+        last_ms: 5,
+        txn_first_offset: Some(10),
+        coordinator_epoch_plus_one: 1,
+    };
+    let txn = txn::TxnValue {
+        producer_id: 4_000,
+        producer_epoch: Some(3),
+        last_epoch: Some(2),
+        timeout_ms: 60_000,
+        state: 2,
+        started_ms: Some(1),
+        updated_ms: 2,
+        raises_epochs: true,
+        topics: vec![txn::TxnTopicValue {
+            topic: Bytes::copy_from_slice(TOPIC.as_bytes()),
+            partitions: vec![0, 300],
+        }],
+        groups: vec![txn::TxnGroupValue {
+            group_id: "g".into(),
+            offsets: vec![txn::PendingOffsetValue {
+                topic: Bytes::copy_from_slice(TOPIC.as_bytes()),
+                partition: 1,
+                offset: Some(offset.clone()),
+            }],
+        }],
+        ..Default::default()
+    };
+    let aborted = aborted::AbortedValue { producer_id: 4_000, first_offset: 5, stable_offset: 300 };
     let topic = topic::TopicValue {
         name: "t".into(),
         partitions: vec![
@@ -143,7 +186,9 @@ fn values() -> Vec<Layout> {
         layout("segment", &segment),
         layout("tail", &tail),
         layout("log", &log::LogValue { log_start_offset: 7, epochs }),
-        layout("producer", &producer::ProducerValue { epoch: 1, batches: vec![remembered; 5], last_ms: 5 }),
+        layout("producer", &written),
+        layout("aborted transaction", &aborted),
+        layout("transaction", &txn),
         layout("group metadata", &group),
         layout("committed offset", &offset),
         layout("topic", &topic),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chronik_protocol::batch::{BatchHeader, TimestampType, ValidBatch, prefix};
+use parking_lot::MutexGuard;
 
 use super::ring::RingEntry;
 use super::{LogConfig, LogState, PartitionLog, Segment, Status};
@@ -12,7 +13,7 @@ use crate::error::AppendError;
 use crate::keys::log::TailValue;
 use crate::keys::producer::ProducerBatchValue;
 use crate::keys::{self, PartitionId};
-use crate::producer::{self, Verdict};
+use crate::producer::{self, ProducerState, Verdict};
 use crate::store::{Keyspace, Ticket, Value, WriteBatch};
 
 /// Bytes at the head of a batch that its CRC does not cover and the log fills in: base offset, length, leader epoch.
@@ -35,19 +36,56 @@ pub struct Appended {
     pub ticket: Ticket,
 }
 
+/// Who says that a transaction includes the partition, and of which kind it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vouched {
+    /// The client added the partition before it wrote to it (transactions of version 1).
+    Explicitly,
+    /// The partition was added because of this write (version 2, KIP-890). Every such transaction has an epoch of its
+    /// own, so whoever is not known here must begin at sequence 0: an earlier batch may have been refused while the
+    /// coordinator was not ready, and must not be overtaken.
+    Implicitly,
+}
+
+/// A batch with its offsets, and the commit that carries it.
+pub(super) struct Placed {
+    pub(super) write: WriteBatch,
+    entry: RingEntry,
+}
+
 impl PartitionLog {
-    /// Appends one batch. Offsets are used up only when this succeeds.
+    /// Appends one batch. A transactional one needs a transaction that its producer has open here. Offsets are used up
+    /// only when this succeeds.
     ///
     /// # Errors
     /// See [`AppendError`]; nothing was written.
     pub fn append(self: &Arc<Self>, batch: &ValidBatch, now_ms: i64) -> Result<Appended, AppendError> {
+        self.append_with(batch, now_ms, None)
+    }
+
+    /// As [`Self::append`], for a producer whose transaction the coordinator says to include this partition. The caller
+    /// keeps the transaction from ending until this returns.
+    ///
+    /// # Errors
+    /// See [`AppendError`]; nothing was written.
+    pub fn append_vouched(
+        self: &Arc<Self>,
+        batch: &ValidBatch,
+        now_ms: i64,
+        vouched: Vouched,
+    ) -> Result<Appended, AppendError> {
+        self.append_with(batch, now_ms, Some(vouched))
+    }
+
+    fn append_with(
+        self: &Arc<Self>,
+        batch: &ValidBatch,
+        now_ms: i64,
+        vouched: Option<Vouched>,
+    ) -> Result<Appended, AppendError> {
         let config = self.config();
         let mut state = self.state.lock();
-        match state.status {
-            Status::Online => {}
-            Status::Offline => return Err(AppendError::Offline),
-            Status::Deleted => return Err(AppendError::Deleted),
-        }
+        check_appendable(&state)?;
         let header = &batch.header;
         let append_ms = match header.timestamp_type() {
             TimestampType::LogAppendTime => header.max_timestamp,
@@ -64,73 +102,152 @@ impl PartitionLog {
                 ticket: state.last_ticket.clone(),
             });
         }
+        check_transaction(&state, header, vouched)?;
+        let mut placed = self.place(&mut state, header, &batch.bytes, now_ms, &config)?;
+        if header.producer_id >= 0 {
+            self.advance_producer(&mut state, &mut placed, header, append_ms, now_ms);
+        }
+        Ok(self.hand_over(state, placed, append_ms, &config))
+    }
 
+    /// Gives the batch its offsets and its place in the active segment, and makes the commit that carries it.
+    pub(super) fn place(
+        &self,
+        state: &mut LogState,
+        header: &BatchHeader,
+        bytes: &Bytes,
+        now_ms: i64,
+        config: &LogConfig,
+    ) -> Result<Placed, AppendError> {
         let base_offset = state.next_offset;
         let last_offset = base_offset
             .checked_add(i64::from(header.last_offset_delta))
             .filter(|last| *last < i64::MAX)
             .ok_or(AppendError::OffsetsExhausted)?;
         let next_offset = last_offset + 1;
-        let bytes = batch.bytes.len() as u64;
+        let size = bytes.len() as u64;
         let mut write = WriteBatch::new();
 
-        if state.active.must_roll(bytes, header.max_timestamp, now_ms, &config) {
-            seal_active(self.id, &mut state, &mut write);
+        if state.active.must_roll(size, header.max_timestamp, now_ms, config) {
+            seal_active(self.id, state, &mut write);
         }
-        index_time(self.id, &mut state.active, &mut write, base_offset, header.max_timestamp, bytes, &config);
-        state.active.push(next_offset, bytes, header.max_timestamp, now_ms);
+        index_time(self.id, &mut state.active, &mut write, base_offset, header.max_timestamp, size, config);
+        state.active.push(next_offset, size, header.max_timestamp, now_ms);
         state.next_offset = next_offset;
-        write.put(Keyspace::Index, keys::log::tail_key(self.id), tail_value(&state));
-
-        if header.producer_id >= 0 {
-            self.advance_producer(&mut state, &mut write, header, base_offset, append_ms, now_ms);
-        }
+        write.put(Keyspace::Index, keys::log::tail_key(self.id), tail_value(state));
 
         let head = Bytes::copy_from_slice(&prefix(base_offset, header.batch_length, state.leader_epoch()));
-        let body = batch.bytes.slice(PREFIX_BYTES..);
+        let body = bytes.slice(PREFIX_BYTES..);
         write.put(
             Keyspace::Batches,
             keys::batch::key(self.id, last_offset),
             Value { head: head.clone(), body: body.clone() },
         );
-        write.observe(self.clone(), next_offset as u64);
+        Ok(Placed { write, entry: RingEntry { base_offset, last_offset, head, body } })
+    }
+
+    /// Hands the commit to the store.
+    pub(super) fn hand_over(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, LogState>,
+        placed: Placed,
+        append_ms: i64,
+        config: &LogConfig,
+    ) -> Appended {
+        let Placed { mut write, entry } = placed;
+        let (base_offset, last_offset) = (entry.base_offset, entry.last_offset);
+        write.observe(self.clone(), state.next_offset as u64);
         // Still under the lock: the store's order must be the order of offsets.
         let ticket = self.store.commit(write, config.durability);
         state.last_ticket = ticket.clone();
-        let ring_cost = state.ring.push(RingEntry { base_offset, last_offset, head, body });
+        let ring_cost = state.ring.push(entry);
         drop(state);
         self.budget.added(self, ring_cost);
-        Ok(Appended {
+        Appended {
             base_offset,
             last_offset,
             log_append_time_ms: append_ms,
             log_start_offset: self.durable_start(),
             duplicate: false,
             ticket,
-        })
+        }
     }
 
     /// Puts the batch into its producer's window, in memory and in the commit that carries the batch.
     fn advance_producer(
         &self,
         state: &mut LogState,
-        write: &mut WriteBatch,
+        placed: &mut Placed,
         header: &BatchHeader,
-        base_offset: i64,
         append_ms: i64,
         now_ms: i64,
     ) {
-        let id = header.producer_id;
+        let (id, base_offset) = (header.producer_id, placed.entry.base_offset);
         let next = producer::advance(state.producers.get(&id), header, base_offset, append_ms, now_ms);
-        let value = prost::Message::encode_to_vec(&next.to_value());
+        if next.txn_first_offset == Some(base_offset) {
+            state.transactions.begin(id, base_offset);
+        }
+        self.put_producer(state, &mut placed.write, id, next);
+    }
+
+    /// Remembers what is known of a producer, in memory and in a commit.
+    pub(super) fn put_producer(
+        &self,
+        state: &mut LogState,
+        write: &mut WriteBatch,
+        id: i64,
+        producer: ProducerState,
+    ) {
+        let value = prost::Message::encode_to_vec(&producer.to_value());
         write.put(Keyspace::Index, keys::producer::key(self.id, id), value);
-        state.producers.insert(id, next);
+        state.producers.insert(id, producer);
     }
 
     /// Copies a batch that the ring still has, so that it no longer keeps the buffer alive that it is a slice of; for a
     /// buffer of which the log took a small part only.
     pub fn detach(&self, base_offset: i64) {
         self.state.lock().ring.detach(base_offset);
+    }
+}
+
+pub(super) fn check_appendable(state: &LogState) -> Result<(), AppendError> {
+    match state.status {
+        Status::Online => Ok(()),
+        Status::Offline => Err(AppendError::Offline),
+        Status::Deleted => Err(AppendError::Deleted),
+    }
+}
+
+/// Whether the batch may be where it is: inside or outside of a transaction.
+fn check_transaction(
+    state: &LogState,
+    header: &BatchHeader,
+    vouched: Option<Vouched>,
+) -> Result<(), AppendError> {
+    if header.producer_id < 0 {
+        return Ok(());
+    }
+    let producer_id = header.producer_id;
+    let known = state.producers.get(&producer_id);
+    let open = known.is_some_and(|producer| producer.txn_first_offset.is_some());
+    if !header.is_transactional() {
+        return if open { Err(AppendError::TransactionOpen { producer_id }) } else { Ok(()) };
+    }
+    // A newer epoch has to be vouched for, even while a transaction of an older one is open.
+    if open && known.is_some_and(|producer| producer.epoch == header.producer_epoch) {
+        return Ok(());
+    }
+    match vouched {
+        None => Err(AppendError::NoTransaction { producer_id }),
+        Some(Vouched::Implicitly) if known.is_none() && header.base_sequence != 0 => {
+            Err(AppendError::OutOfOrderSequence {
+                producer_id,
+                epoch: header.producer_epoch,
+                got: header.base_sequence,
+                expected: 0,
+            })
+        }
+        Some(_) => Ok(()),
     }
 }
 
@@ -212,5 +329,6 @@ pub(super) fn tail_value(state: &LogState) -> Vec<u8> {
         active_base: state.active.base_offset,
         time_indexed_to: state.active.time_indexed_to,
         time_indexed_max: state.active.time_indexed_max,
+        aborted_to: state.transactions.newest_aborted() + 1,
     })
 }

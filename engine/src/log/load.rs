@@ -1,6 +1,6 @@
 //! Logs as they were at the last durable moment: four scans over small values, whatever the data's size.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::Segment;
 use crate::keys::log::{EpochValue, LogValue, TailValue};
@@ -18,6 +18,10 @@ pub(crate) struct LoadedLog {
     pub(super) sealed: VecDeque<Segment>,
     pub(super) active: Segment,
     pub(super) producers: HashMap<i64, ProducerState>,
+    /// Producers with an open transaction, by its first offset.
+    pub(super) open: BTreeMap<i64, i64>,
+    /// Offset of the newest abort marker, -1 when there is none.
+    pub(super) newest_aborted: i64,
     /// Why the partition cannot serve, if what is stored of it does not fit together.
     pub(crate) broken: Option<&'static str>,
 }
@@ -32,6 +36,8 @@ impl Default for LoadedLog {
             sealed: VecDeque::new(),
             active: Segment::empty(0),
             producers: HashMap::new(),
+            open: BTreeMap::new(),
+            newest_aborted: -1,
             broken: None,
         }
     }
@@ -69,11 +75,14 @@ pub(crate) async fn load_all(store: &dyn Store) -> Result<HashMap<PartitionId, L
         log.active = Segment::from_value(value.active_base, value.active.unwrap_or_default());
         log.active.time_indexed_to = value.time_indexed_to;
         log.active.time_indexed_max = value.time_indexed_max;
+        log.newest_aborted = value.aborted_to - 1;
     }
     for (key, value) in scan_all(store, Keyspace::Index, keys::producer::all()).await? {
         let (partition, producer_id) = keys::producer::parse(&key)?;
         let state = ProducerState::from_value(decode::<ProducerValue>(&value, "producer")?);
-        logs.entry(partition).or_default().producers.insert(producer_id, state);
+        let log = logs.entry(partition).or_default();
+        log.open.extend(state.txn_first_offset.map(|first_offset| (first_offset, producer_id)));
+        log.producers.insert(producer_id, state);
     }
     for log in logs.values_mut() {
         log.broken = log.check().err();

@@ -10,6 +10,7 @@
 mod append;
 mod config;
 mod load;
+mod marker;
 mod read;
 mod retention;
 mod ring;
@@ -17,6 +18,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 mod timestamp;
+mod transactions;
 mod wait;
 
 use std::collections::{HashMap, VecDeque};
@@ -25,13 +27,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-pub use append::Appended;
+pub use append::{Appended, Vouched};
 pub use config::LogConfig;
 pub(crate) use load::{LoadedLog, load_all};
 pub use read::LogRead;
 pub use ring::RingBudget;
 pub use segment::Segment;
 pub use timestamp::TimestampOffset;
+pub use transactions::{AbortedTxn, Isolation};
 pub use wait::Waiter;
 
 use crate::error::ReadError;
@@ -40,6 +43,7 @@ use crate::keys::log::EpochValue;
 use crate::producer::ProducerState;
 use crate::store::{CommitObserver, Store, Ticket};
 use ring::Ring;
+use transactions::LogTransactions;
 use wait::WaiterList;
 
 /// See the module.
@@ -67,6 +71,7 @@ struct LogState {
     sealed: VecDeque<Segment>,
     active: Segment,
     producers: HashMap<i64, ProducerState>,
+    transactions: LogTransactions,
     ring: Ring,
     /// The newest commit; whatever depends on state seen under the lock waits for it.
     last_ticket: Ticket,
@@ -89,11 +94,21 @@ pub struct Offsets {
     pub readable_from: i64,
     /// First offset that is not durable, and so not shown.
     pub high_watermark: i64,
-    /// First offset that a reader of committed data may not see; equals the high watermark while no transaction is
-    /// open.
+    /// First offset that a reader of committed data may not see: where the oldest transaction began that is open or
+    /// whose end is not durable, else the high watermark.
     pub last_stable_offset: i64,
     /// First offset not yet assigned.
     pub next_offset: i64,
+}
+
+impl Offsets {
+    /// First offset that a reader may not see.
+    pub fn visible_end(&self, isolation: Isolation) -> i64 {
+        match isolation {
+            Isolation::Uncommitted => self.high_watermark,
+            Isolation::Committed => self.last_stable_offset,
+        }
+    }
 }
 
 impl PartitionLog {
@@ -119,6 +134,7 @@ impl PartitionLog {
                 epochs: loaded.epochs,
                 sealed: loaded.sealed,
                 active: loaded.active,
+                transactions: LogTransactions::new(loaded.open, loaded.newest_aborted),
                 producers: loaded.producers,
                 ring: Ring::default(),
                 last_ticket: Ticket::resolved(Ok(())),
@@ -155,6 +171,14 @@ impl PartitionLog {
         self.high_watermark.load(Ordering::Acquire)
     }
 
+    /// First offset that a reader may not see.
+    pub fn visible_end(&self, isolation: Isolation) -> i64 {
+        match isolation {
+            Isolation::Uncommitted => self.high_watermark(),
+            Isolation::Committed => self.offsets().last_stable_offset,
+        }
+    }
+
     fn durable_start(&self) -> i64 {
         self.durable_start.load(Ordering::Acquire)
     }
@@ -168,11 +192,15 @@ impl PartitionLog {
         // In this order, so that the start is never told to be above the watermark.
         let log_start_offset = self.durable_start();
         let high_watermark = self.high_watermark();
+        let unstable = state.transactions.first_unstable(high_watermark);
         Offsets {
             log_start_offset,
             readable_from: state.log_start_offset,
             high_watermark,
-            last_stable_offset: high_watermark,
+            // A transaction whose beginning was deleted holds back what is left of it (Kafka's
+            // `UnifiedLog.maybeIncrementFirstUnstableOffset`).
+            last_stable_offset: unstable
+                .map_or(high_watermark, |first| first.max(state.log_start_offset).min(high_watermark)),
             next_offset: state.next_offset,
         }
     }
@@ -205,6 +233,11 @@ impl PartitionLog {
         let mut producers: Vec<_> = state.producers.iter().map(|(id, state)| (*id, state.clone())).collect();
         producers.sort_unstable_by_key(|(id, _)| *id);
         producers
+    }
+
+    /// Producers that have a transaction open here, and the first offset of each.
+    pub fn open_transactions(&self) -> Vec<(i64, i64)> {
+        self.state.lock().transactions.open().collect()
     }
 
     /// The largest epoch at or below `epoch`, and the first offset after it; `None` when there is none

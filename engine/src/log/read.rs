@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Offsets, PartitionLog};
+use super::transactions::overlapping;
+use super::{AbortedTxn, Isolation, Offsets, PartitionLog};
 use crate::error::ReadError;
-use crate::keys;
+use crate::keys::aborted::AbortedValue;
+use crate::keys::{self, decode};
+use crate::limits::ABORTED_SCAN_ENTRIES;
 use crate::store::{Chunk, Keyspace, ScanLimit, StoreError};
 
 /// Batches of one moment.
@@ -16,13 +19,16 @@ pub struct LogRead {
     pub chunks: Vec<Bytes>,
     /// Bytes of all chunks.
     pub bytes: usize,
+    /// Aborted transactions with records in the chunks, in the order of their ends; for readers of committed data alone,
+    /// who have to skip them (Kafka's broker leaves that to the client, too).
+    pub aborted: Vec<AbortedTxn>,
     /// The log's offsets when the read was made.
     pub offsets: Offsets,
 }
 
 impl PartitionLog {
     /// Reads from `offset`: the first batch may begin before it. At most `max_bytes`, except that with
-    /// `at_least_one` the first batch is returned whatever its size. Empty at the high watermark.
+    /// `at_least_one` the first batch is returned whatever its size. Empty at the end of what `isolation` lets see.
     ///
     /// # Errors
     /// [`ReadError::OffsetOutOfRange`], and failures of the partition or the store.
@@ -31,26 +37,38 @@ impl PartitionLog {
         offset: i64,
         max_bytes: usize,
         at_least_one: bool,
+        isolation: Isolation,
     ) -> Result<LogRead, ReadError> {
         loop {
-            if let Some(read) = self.read_memory(offset, max_bytes, at_least_one)? {
+            // Before the scan: whatever ends before this ended before it, and the index has it if it was aborted.
+            let before = self.offsets();
+            let end = before.visible_end(isolation);
+            if let Some(read) = self.read_memory(offset, max_bytes, at_least_one, isolation)? {
                 return Ok(read);
             }
-            let high_watermark = self.high_watermark();
-            let range = keys::batch::range(self.id, offset, high_watermark);
+            let range = keys::batch::range(self.id, offset, end.max(offset));
             let scanned = self.store.scan(Keyspace::Batches, range, ScanLimit::bytes(max_bytes.max(1))).await;
-            let chunk = match scanned {
-                Ok(chunk) => chunk,
-                Err(error) => return Err(self.read_failed(error)),
+            let chunk = scanned.map_err(|error| self.read_failed(error))?;
+            let aborted = match (isolation, last_of(&chunk)) {
+                (Isolation::Committed, Some(last)) => self.aborted_between(offset, last + 1).await?,
+                _ => Vec::new(),
             };
             let offsets = self.offsets();
             // A batch dropped between the start check and the scan would be skipped in silence, since clients accept
-            // gaps: look at the start again, and refuse (the next turn does) when it has passed the position.
+            // gaps, and an aborted transaction dropped meanwhile would be shown: look at the start again, and refuse
+            // (the next turn does) when it has passed the position.
             if offsets.readable_from > offset {
                 continue;
             }
-            self.check_contains(offset, high_watermark, &chunk)?;
-            return Ok(gather(chunk, max_bytes, at_least_one, Offsets { high_watermark, ..offsets }));
+            self.check_contains(offset, end, &chunk)?;
+            let offsets = Offsets {
+                high_watermark: before.high_watermark,
+                last_stable_offset: before.last_stable_offset,
+                ..offsets
+            };
+            let mut read = gather(chunk, max_bytes, at_least_one, offsets);
+            read.aborted = aborted;
+            return Ok(read);
         }
     }
 
@@ -63,6 +81,7 @@ impl PartitionLog {
         offset: i64,
         max_bytes: usize,
         at_least_one: bool,
+        isolation: Isolation,
     ) -> Result<Option<LogRead>, ReadError> {
         let state = self.state.lock();
         state.check_readable()?;
@@ -74,30 +93,61 @@ impl PartitionLog {
                 next_offset: offsets.next_offset,
             });
         }
-        let mut read = LogRead { chunks: Vec::new(), bytes: 0, offsets };
-        if offset >= offsets.high_watermark {
+        let mut read = LogRead { chunks: Vec::new(), bytes: 0, aborted: Vec::new(), offsets };
+        let end = offsets.visible_end(isolation);
+        if offset >= end {
             return Ok(Some(read));
         }
         if !state.ring.covers(offset) {
             return Ok(None);
         }
+        let mut next = offset;
         for entry in state.ring.from(offset) {
             let fits = read.bytes + entry.bytes() <= max_bytes || (at_least_one && read.bytes == 0);
-            if entry.last_offset >= offsets.high_watermark || !fits {
+            if entry.last_offset >= end || !fits {
                 break;
             }
             read.bytes += entry.bytes();
             read.chunks.push(entry.head.clone());
             read.chunks.push(entry.body.clone());
+            next = entry.last_offset + 1;
+        }
+        if isolation == Isolation::Committed && next > offset {
+            let Some(aborted) = state.transactions.aborted_between(offset, next) else { return Ok(None) };
+            read.aborted = aborted;
         }
         Ok(Some(read))
     }
 
+    /// The aborted transactions with an offset in `from..end`, from memory or from the index.
+    async fn aborted_between(&self, from: i64, end: i64) -> Result<Vec<AbortedTxn>, ReadError> {
+        if let Some(known) = self.state.lock().transactions.aborted_between(from, end) {
+            return Ok(known);
+        }
+        let mut found = Vec::new();
+        let mut range = keys::aborted::range_from(self.id, from);
+        loop {
+            let limit = ScanLimit::entries(ABORTED_SCAN_ENTRIES);
+            let scanned = self.store.scan(Keyspace::Index, range.clone(), limit).await;
+            let chunk = scanned.map_err(|error| self.read_failed(error))?;
+            let entries: Result<Vec<AbortedTxn>, StoreError> =
+                chunk.entries.iter().map(parse_aborted).collect();
+            let entries = entries.map_err(|error| self.read_failed(error))?;
+            let Some(last) = entries.last().map(|entry| entry.last_offset) else { return Ok(found) };
+            let (overlapping, complete) = overlapping(entries, end);
+            found.extend(overlapping);
+            if complete || !chunk.more {
+                return Ok(found);
+            }
+            range.start = keys::aborted::key(self.id, last + 1);
+        }
+    }
+
     /// Bytes that a read from `offset` could return, roughly, counted up to `enough`; for a long poll's `min_bytes`.
-    pub fn available_bytes(&self, offset: i64, enough: usize) -> usize {
+    pub fn available_bytes(&self, offset: i64, enough: usize, isolation: Isolation) -> usize {
         let state = self.state.lock();
-        let high_watermark = self.high_watermark();
-        if offset >= high_watermark || offset < state.log_start_offset {
+        let end = self.offsets_of(&state).visible_end(isolation);
+        if offset >= end || offset < state.log_start_offset {
             return 0;
         }
         if !state.ring.covers(offset) {
@@ -106,7 +156,7 @@ impl PartitionLog {
         }
         let mut bytes = 0;
         for entry in state.ring.from(offset) {
-            if entry.last_offset >= high_watermark || bytes >= enough {
+            if entry.last_offset >= end || bytes >= enough {
                 break;
             }
             bytes += entry.bytes();
@@ -116,9 +166,9 @@ impl PartitionLog {
 
     /// There is a batch at every offset between the start and the watermark of a log that is not compacted. None
     /// where one must be means that the store lost it, which a client would pass over in silence.
-    fn check_contains(&self, offset: i64, high_watermark: i64, chunk: &Chunk) -> Result<(), ReadError> {
-        first_gap(offset, high_watermark, chunk).map_or(Ok(()), |missing| {
-            let reason = format!("no batch at offset {missing} below the watermark {high_watermark}");
+    fn check_contains(&self, offset: i64, end: i64, chunk: &Chunk) -> Result<(), ReadError> {
+        first_gap(offset, end, chunk).map_or(Ok(()), |missing| {
+            let reason = format!("no batch at offset {missing}, and there are {end} durable ones");
             Err(self.read_failed(StoreError::Corrupt(reason.into())))
         })
     }
@@ -134,7 +184,7 @@ impl PartitionLog {
 }
 
 /// The first offset from `offset` on that no batch of the chunk holds, though a batch behind it is there, or none is.
-fn first_gap(offset: i64, high_watermark: i64, chunk: &Chunk) -> Option<i64> {
+fn first_gap(offset: i64, end: i64, chunk: &Chunk) -> Option<i64> {
     let mut next = offset;
     for (key, batch) in &chunk.entries {
         let base = batch.first_chunk().map_or(i64::MAX, |base| i64::from_be_bytes(*base));
@@ -146,12 +196,24 @@ fn first_gap(offset: i64, high_watermark: i64, chunk: &Chunk) -> Option<i64> {
             _ => return Some(next),
         }
     }
-    (chunk.entries.is_empty() && offset < high_watermark).then_some(offset)
+    (chunk.entries.is_empty() && offset < end).then_some(offset)
+}
+
+/// The last offset of a scan.
+fn last_of(chunk: &Chunk) -> Option<i64> {
+    chunk.entries.last().and_then(|(key, _)| keys::batch::parse(key).ok()).map(|(_, last)| last)
+}
+
+fn parse_aborted((key, value): &(Bytes, Bytes)) -> Result<AbortedTxn, StoreError> {
+    let (_, last_offset) = keys::aborted::parse(key)?;
+    let value: AbortedValue = decode(value, "aborted transaction")?;
+    Ok(AbortedTxn::from_value(last_offset, &value))
 }
 
 /// As much of a scan as the budget allows.
 fn gather(chunk: Chunk, max_bytes: usize, at_least_one: bool, offsets: Offsets) -> LogRead {
-    let mut read = LogRead { chunks: Vec::with_capacity(chunk.entries.len()), bytes: 0, offsets };
+    let mut read =
+        LogRead { chunks: Vec::with_capacity(chunk.entries.len()), bytes: 0, aborted: Vec::new(), offsets };
     for (_, batch) in chunk.entries {
         if read.bytes + batch.len() > max_bytes && !(at_least_one && read.bytes == 0) {
             break;

@@ -80,7 +80,8 @@ impl PartitionLog {
         dropped
     }
 
-    /// Forgets producers that have not written for `expiration_ms` (`producer.id.expiration.ms`). Returns how many.
+    /// Forgets producers that have not written for `expiration_ms` (`producer.id.expiration.ms`) and have no transaction
+    /// open. Returns how many.
     pub fn expire_producers(&self, now_ms: i64, expiration_ms: i64) -> usize {
         let mut state = self.state.lock();
         if state.status != Status::Online {
@@ -89,7 +90,8 @@ impl PartitionLog {
         let mut write = WriteBatch::new();
         let before = state.producers.len();
         state.producers.retain(|producer_id, producer| {
-            let keep = now_ms.saturating_sub(producer.last_ms) <= expiration_ms;
+            let keep = producer.txn_first_offset.is_some()
+                || now_ms.saturating_sub(producer.last_ms) <= expiration_ms;
             if !keep {
                 write.delete(Keyspace::Index, keys::producer::key(self.id, *producer_id));
             }
@@ -127,6 +129,10 @@ impl PartitionLog {
             write.trim(Keyspace::Batches, batches.start, batches.end);
             let times = keys::log::time_before(self.id, first_base);
             write.trim(Keyspace::Index, times.start, times.end);
+            if old_start <= state.transactions.newest_aborted() {
+                let aborted = keys::aborted::before(self.id, start);
+                write.trim(Keyspace::Index, aborted.start, aborted.end);
+            }
         }
         write.observe(Arc::new(StartObserver(self.clone())), start as u64);
         state.last_ticket = self.store.commit(write, Durability::Sync);
@@ -136,7 +142,8 @@ impl PartitionLog {
     pub(crate) fn remove_all(&self, write: &mut WriteBatch) {
         let batches = keys::batch::all(self.id);
         write.trim(Keyspace::Batches, batches.start, batches.end);
-        for range in keys::log::all_of(self.id).into_iter().chain([keys::producer::all_of(self.id)]) {
+        let others = [keys::producer::all_of(self.id), keys::aborted::all_of(self.id)];
+        for range in keys::log::all_of(self.id).into_iter().chain(others) {
             write.trim(Keyspace::Index, range.start, range.end);
         }
     }

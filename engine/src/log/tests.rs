@@ -1,5 +1,7 @@
 //! A log over the memory store: what append, read, time lookup and retention promise together.
 
+mod transactions;
+
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -9,7 +11,7 @@ use chronik_protocol::batch::{
     BatchBuilder, BatchView, ValidBatch, ValidateOptions, split_batches, validate,
 };
 
-use super::{LogConfig, PartitionLog, Waiter};
+use super::{Isolation, LogConfig, PartitionLog, Waiter};
 use crate::error::{AppendError, ReadError};
 use crate::keys;
 use crate::store::{CrashPoint, Durability, Keyspace, MemoryStore, Store, WriteBatch};
@@ -87,18 +89,21 @@ async fn batches_come_back_with_their_offsets_from_the_ring_and_from_the_store()
         for count in [1, 3, 2] {
             log.append(&records(&vec![NOW; count]), NOW).unwrap().ticket.await.unwrap();
         }
-        let read = log.read(0, 1 << 20, true).await.unwrap();
+        let read = log.read(0, 1 << 20, true, Isolation::Uncommitted).await.unwrap();
         assert_eq!(offsets_of(&read.chunks), [(0, 0), (1, 3), (4, 5)], "ring {ring_bytes}");
         // semantics 3.5.2: from the batch that contains the offset.
-        let read = log.read(2, 1 << 20, true).await.unwrap();
+        let read = log.read(2, 1 << 20, true, Isolation::Uncommitted).await.unwrap();
         assert_eq!(offsets_of(&read.chunks), [(1, 3), (4, 5)]);
         // semantics 3.5.4: one batch even beyond the budget, or nothing.
-        assert_eq!(offsets_of(&log.read(1, 1, true).await.unwrap().chunks), [(1, 3)]);
-        assert!(log.read(1, 1, false).await.unwrap().chunks.is_empty());
+        assert_eq!(offsets_of(&log.read(1, 1, true, Isolation::Uncommitted).await.unwrap().chunks), [(1, 3)]);
+        assert!(log.read(1, 1, false, Isolation::Uncommitted).await.unwrap().chunks.is_empty());
         // semantics 3.5.1: at the end nothing, beyond it an error.
-        assert!(log.read(6, 1000, true).await.unwrap().chunks.is_empty());
+        assert!(log.read(6, 1000, true, Isolation::Uncommitted).await.unwrap().chunks.is_empty());
         for offset in [-1, 7] {
-            assert!(matches!(log.read(offset, 1000, true).await, Err(ReadError::OffsetOutOfRange { .. })));
+            assert!(matches!(
+                log.read(offset, 1000, true, Isolation::Uncommitted).await,
+                Err(ReadError::OffsetOutOfRange { .. })
+            ));
         }
     }
 }
@@ -137,8 +142,8 @@ async fn what_is_not_durable_is_not_shown() {
         // Queued, then applied and readable in the store: neither is durable.
         for applied in 0..2 {
             assert_eq!((log.offsets().next_offset, log.high_watermark()), (1, 0), "applied {applied}");
-            assert!(log.read(0, 1 << 20, true).await.unwrap().chunks.is_empty());
-            assert_eq!(log.available_bytes(0, 10), 0);
+            assert!(log.read(0, 1 << 20, true, Isolation::Uncommitted).await.unwrap().chunks.is_empty());
+            assert_eq!(log.available_bytes(0, 10, Isolation::Uncommitted), 0);
             assert!(now_or_never(woken.as_mut()).is_none(), "nobody is woken for what cannot be read");
             assert!(now_or_never(ticket.as_mut()).is_none(), "nothing is acknowledged");
             assert_eq!(store.step(1), 1 - applied);
@@ -147,8 +152,11 @@ async fn what_is_not_durable_is_not_shown() {
         assert_eq!(log.high_watermark(), 1);
         // Of what has left memory no more is known than that it is enough.
         let available = if ring_bytes > 0 { batch.bytes.len() } else { 10 };
-        assert_eq!(log.available_bytes(0, 10), available);
-        assert_eq!(offsets_of(&log.read(0, 1 << 20, true).await.unwrap().chunks), [(0, 0)]);
+        assert_eq!(log.available_bytes(0, 10, Isolation::Uncommitted), available);
+        assert_eq!(
+            offsets_of(&log.read(0, 1 << 20, true, Isolation::Uncommitted).await.unwrap().chunks),
+            [(0, 0)]
+        );
         assert!(now_or_never(woken).is_some());
         ticket.await.unwrap();
     }
@@ -295,9 +303,9 @@ async fn a_batch_that_the_store_lost_is_noticed_and_not_passed_over() {
         let mut write = WriteBatch::new();
         write.delete(Keyspace::Batches, keys::batch::key(log.id(), lost));
         log.store.commit(write, Durability::Sync).await.unwrap();
-        let read = log.read(0, 1 << 20, true).await;
+        let read = log.read(0, 1 << 20, true, Isolation::Uncommitted).await;
         // Behind the last that is there, nothing tells but the next read.
-        let read = if lost == 2 { log.read(2, 1 << 20, true).await } else { read };
+        let read = if lost == 2 { log.read(2, 1 << 20, true, Isolation::Uncommitted).await } else { read };
         assert!(matches!(read, Err(ReadError::Offline)), "{lost}: {read:?}");
     }
 }
@@ -318,7 +326,7 @@ async fn a_partition_whose_parts_do_not_fit_together_is_offline_and_the_others_s
     let image = Arc::new(store.crash(crate::store::CrashPoint::Durable));
     let topic = engine_on(image, LogConfig::default(), 0).await.topics().get("t").unwrap().clone();
     let broken = topic.log(0).unwrap();
-    assert!(matches!(broken.read(0, 1, true).await, Err(ReadError::Offline)));
+    assert!(matches!(broken.read(0, 1, true, Isolation::Uncommitted).await, Err(ReadError::Offline)));
     assert!(broken.append(&records(&[NOW]), NOW).is_err());
     assert_eq!(topic.log(1).unwrap().append(&records(&[NOW]), NOW).unwrap().base_offset, 1);
 }
@@ -346,7 +354,7 @@ async fn an_emptied_log_goes_on_at_its_end_after_a_restart() {
         let log = again.topics().get("t").unwrap().log(index).unwrap().clone();
         let offsets = log.offsets();
         assert_eq!((offsets.log_start_offset, offsets.high_watermark, offsets.next_offset), (30, 30, 30));
-        assert!(log.read(30, 1000, true).await.unwrap().chunks.is_empty());
+        assert!(log.read(30, 1000, true, Isolation::Uncommitted).await.unwrap().chunks.is_empty());
         assert_eq!(log.append(&records(&[NOW]), NOW).unwrap().base_offset, 30, "no offset is used twice");
     }
 }
@@ -359,13 +367,19 @@ async fn deleting_records_moves_the_start_into_a_batch_and_never_back() {
     assert_eq!(log.delete_records(Some(4)).unwrap().0, 4);
     assert_eq!(log.delete_records(Some(2)).unwrap().0, 4);
     assert!(matches!(log.delete_records(Some(11)), Err(ReadError::OffsetOutOfRange { .. })));
-    assert!(matches!(log.read(3, 1000, true).await, Err(ReadError::OffsetOutOfRange { .. })));
-    assert_eq!(offsets_of(&log.read(4, 1 << 20, true).await.unwrap().chunks), [(0, 9)]);
+    assert!(matches!(
+        log.read(3, 1000, true, Isolation::Uncommitted).await,
+        Err(ReadError::OffsetOutOfRange { .. })
+    ));
+    assert_eq!(
+        offsets_of(&log.read(4, 1 << 20, true, Isolation::Uncommitted).await.unwrap().chunks),
+        [(0, 9)]
+    );
     assert_eq!(log.offset_for_timestamp(NOW).await.unwrap().unwrap().offset, 4);
     let (start, ticket) = log.delete_records(None).unwrap();
     ticket.await.unwrap();
     assert_eq!(start, 10);
-    assert!(log.read(10, 1000, true).await.unwrap().chunks.is_empty());
+    assert!(log.read(10, 1000, true, Isolation::Uncommitted).await.unwrap().chunks.is_empty());
 }
 
 #[tokio::test]
@@ -377,7 +391,7 @@ async fn a_deleted_topic_is_gone_with_its_data_and_a_namesake_begins_anew() {
     old_log.append(&from_producer(0, 0, 1), NOW).unwrap().ticket.await.unwrap();
     engine.delete_topic("t").await.unwrap();
     assert!(matches!(old_log.append(&from_producer(0, 1, 1), NOW), Err(AppendError::Deleted)));
-    assert!(matches!(old_log.read(0, 1, true).await, Err(ReadError::Deleted)));
+    assert!(matches!(old_log.read(0, 1, true, Isolation::Uncommitted).await, Err(ReadError::Deleted)));
     let new = engine.create_topic("t", 1, TopicOverrides::new(), NOW).await.unwrap();
     assert_ne!(new.id, old.id);
     assert_ne!(new.log(0).unwrap().id(), old_log.id());

@@ -10,11 +10,11 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::group::{
-    CommitRequest, FetchRequest, FetchedOffset, GroupConfig, GroupDescription, GroupError, GroupListing,
-    HeartbeatRequest, JoinRefused, JoinReply, JoinRequest, LeaveRequest, OffsetDeleteRequest, SyncReply,
-    SyncRequest,
+    AdmittedOffsets, CommitRequest, EndedOffsets, FetchRequest, FetchedOffset, GroupConfig, GroupDescription,
+    GroupError, GroupListing, HeartbeatRequest, JoinRefused, JoinReply, JoinRequest, LeaveRequest,
+    OffsetDeleteRequest, SyncReply, SyncRequest,
 };
-use super::shard::{self, Command, ReplyTo};
+use super::shard::{self, Answer, Command, ReplyTo};
 use super::{EngineGroupStore, GroupStore, TopicNames};
 use crate::config::GroupSettings;
 use crate::internal_topics;
@@ -172,6 +172,32 @@ impl GroupCoordinator {
         self.ask(|reply_to| Command::TopicsDeleted(topics, reply_to)).await
     }
 
+    /// TxnOffsetCommit: whether the group takes the offsets, and as what they are to wait for the transaction's end.
+    ///
+    /// # Errors
+    /// Why the request failed as a whole.
+    pub async fn admit_transactional(&self, request: CommitRequest) -> Result<AdmittedOffsets, GroupError> {
+        self.ask(|reply_to| Command::AdmitTransactional(request, reply_to)).await?
+    }
+
+    /// The offsets of a committed transaction count. Returns once they do and the store was told; what the caller has
+    /// the same store commit afterwards is durable after them.
+    ///
+    /// # Errors
+    /// That the coordinator stopped.
+    pub async fn transaction_committed(&self, groups: Vec<EndedOffsets>) -> Result<(), GroupError> {
+        self.ask_early(|reply_to| Command::TransactionCommitted(groups, reply_to)).await?;
+        Ok(())
+    }
+
+    /// To be called before the first commit: serials up to this one are taken.
+    ///
+    /// # Errors
+    /// That the coordinator stopped.
+    pub async fn reserve_serials(&self, serial: u64) -> Result<(), GroupError> {
+        self.ask(|reply_to| Command::ReserveSerials(serial, reply_to)).await
+    }
+
     /// Refuses everything from here on, and answers everyone who waits. Returns once all that was told is durable.
     ///
     /// # Errors
@@ -180,10 +206,18 @@ impl GroupCoordinator {
         self.ask(Command::Stop).await
     }
 
-    async fn ask<T>(&self, command: impl FnOnce(ReplyTo<T>) -> Command) -> Result<T, GroupError> {
+    /// The answer, which may not be durable yet.
+    async fn ask_early<T>(
+        &self,
+        command: impl FnOnce(ReplyTo<T>) -> Command,
+    ) -> Result<Answer<T>, GroupError> {
         let (reply_to, reply) = oneshot::channel();
         self.mailbox.send(command(reply_to)).await.map_err(|_| GroupError::CoordinatorStopped)?;
-        let answer = reply.await.map_err(|_| GroupError::CoordinatorStopped)?;
+        reply.await.map_err(|_| GroupError::CoordinatorStopped)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(ReplyTo<T>) -> Command) -> Result<T, GroupError> {
+        let answer = self.ask_early(command).await?;
         if let Some(ticket) = answer.durable {
             ticket.await.map_err(|error| {
                 tracing::error!(%error, "a change of a group could not be stored");

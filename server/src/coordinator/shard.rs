@@ -16,9 +16,9 @@ use uuid::Uuid;
 
 use super::GroupStore;
 use super::group::{
-    CommitRequest, Effects, FetchRequest, FetchedOffset, GroupConfig, GroupDescription, GroupError,
-    GroupListing, Groups, HeartbeatRequest, JoinReply, JoinRequest, LeaveRequest, Now, OffsetDeleteRequest,
-    Record, SyncReply, SyncRequest, TimerKey, Token,
+    AdmittedOffsets, CommitRequest, Effects, EndedOffsets, FetchRequest, FetchedOffset, GroupConfig,
+    GroupDescription, GroupError, GroupListing, Groups, HeartbeatRequest, JoinReply, JoinRequest,
+    LeaveRequest, Now, OffsetDeleteRequest, Record, SyncReply, SyncRequest, TimerKey, Token,
 };
 use super::limits::{MAILBOX_REQUESTS_MAX, TURN_REQUESTS_MAX};
 use super::timer::TimerQueue;
@@ -51,6 +51,9 @@ pub(super) enum Command {
     Delete(Arc<str>, ReplyTo<Result<(), GroupError>>),
     DeleteOffsets(OffsetDeleteRequest, ReplyTo<Outcomes>),
     TopicsDeleted(BTreeSet<Uuid>, ReplyTo<()>),
+    AdmitTransactional(CommitRequest, ReplyTo<Result<AdmittedOffsets, GroupError>>),
+    TransactionCommitted(Vec<EndedOffsets>, ReplyTo<()>),
+    ReserveSerials(u64, ReplyTo<()>),
     Stop(ReplyTo<()>),
 }
 
@@ -185,6 +188,19 @@ impl Shard {
             }
             Command::TopicsDeleted(topics, reply_to) => {
                 self.groups.topics_deleted(now, &topics, &mut effects);
+                self.answer(Scope::EveryGroup, reply_to, ());
+            }
+            Command::AdmitTransactional(request, reply_to) => {
+                let scope = Scope::Group(request.group_id.clone());
+                let outcome = self.groups.admit_transactional(now, request);
+                self.answer(scope, reply_to, outcome);
+            }
+            Command::TransactionCommitted(groups, reply_to) => {
+                self.groups.transaction_committed(now, groups, &mut effects);
+                self.answer(Scope::EveryGroup, reply_to, ());
+            }
+            Command::ReserveSerials(serial, reply_to) => {
+                self.groups.reserve_serials(serial);
                 self.answer(Scope::EveryGroup, reply_to, ());
             }
             Command::Stop(reply_to) => {

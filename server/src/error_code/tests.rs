@@ -94,13 +94,19 @@ fn errors_of_an_append() {
     let table = [
         (sequence, 45, GiveUp, No),
         (AppendError::StaleProducerEpoch { producer_id: 1, got: 0, current: 1 }, 47, GiveUp, No),
+        (AppendError::NoTransaction { producer_id: 1 }, 48, GiveUp, No),
+        (AppendError::TransactionOpen { producer_id: 1 }, 48, GiveUp, No),
+        (AppendError::StaleCoordinatorEpoch { got: 0, current: 1 }, 52, GiveUp, No),
         (AppendError::DiskFull, 56, Retry, No),
         (AppendError::Offline, 56, Retry, No),
         (AppendError::Deleted, 3, Retry, No),
         (AppendError::OffsetsExhausted, -1, GiveUp, No),
     ];
-    check(&table, 6, |error| match error {
+    check(&table, 9, |error| match error {
         AppendError::OutOfOrderSequence { .. }
+        | AppendError::NoTransaction { .. }
+        | AppendError::TransactionOpen { .. }
+        | AppendError::StaleCoordinatorEpoch { .. }
         | AppendError::StaleProducerEpoch { .. }
         | AppendError::DiskFull
         | AppendError::Offline

@@ -133,8 +133,8 @@ fn active_producers(log: &Arc<PartitionLog>) -> Vec<ProducerState> {
             producer_epoch: i32::from(state.epoch),
             last_sequence: state.last_sequence(),
             last_timestamp: state.last_ms,
-            coordinator_epoch: -1,
-            current_txn_start_offset: NONE,
+            coordinator_epoch: state.coordinator_epoch,
+            current_txn_start_offset: state.txn_first_offset.unwrap_or(NONE),
         })
     });
     producers.collect()

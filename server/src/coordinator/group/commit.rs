@@ -28,11 +28,14 @@ impl Groups {
         let expires_ms = request.retention_ms.map(|retention_ms| now.wall_ms.saturating_add(retention_ms));
         let mut outcomes = Vec::with_capacity(request.offsets.len());
         for offset in request.offsets {
+            let (topic, partition) = (offset.topic, offset.partition);
             if is_longer_than(&offset.metadata, metadata_max) {
                 outcomes.push(Err(GroupError::OffsetMetadataTooLarge));
                 continue;
             }
-            let record = offset_record(&request.group_id, offset, now, expires_ms);
+            self.last_serial += 1;
+            let value = offset.into_value(now, expires_ms, self.last_serial);
+            let record = Record::Offset { group_id: request.group_id.clone(), topic, partition, value };
             self.commit_record(record, now, effects);
             outcomes.push(Ok(()));
         }
@@ -86,22 +89,20 @@ impl ClassicGroup {
     }
 }
 
-fn offset_record(group_id: &Arc<str>, offset: OffsetToCommit, now: Now, expires_ms: Option<i64>) -> Record {
-    Record::Offset {
-        group_id: group_id.clone(),
-        topic: offset.topic,
-        partition: offset.partition,
-        value: OffsetValue {
-            offset: offset.offset,
-            leader_epoch: offset.leader_epoch,
-            metadata: offset.metadata,
+impl OffsetToCommit {
+    pub(super) fn into_value(self, now: Now, expires_ms: Option<i64>, serial: u64) -> OffsetValue {
+        OffsetValue {
+            offset: self.offset,
+            leader_epoch: self.leader_epoch,
+            metadata: self.metadata,
             committed_ms: now.wall_ms,
             expires_ms,
-        },
+            serial,
+        }
     }
 }
 
 /// Kafka counts UTF-16 units, of which a text never has more than bytes.
-fn is_longer_than(text: &str, max: usize) -> bool {
+pub(super) fn is_longer_than(text: &str, max: usize) -> bool {
     text.len() > max && text.encode_utf16().count() > max
 }

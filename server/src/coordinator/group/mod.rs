@@ -28,6 +28,7 @@ mod subscription;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod transactional;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use uuid::Uuid;
 pub use command::*;
 pub use error::GroupError;
 pub use state::{ClassicGroup, ClassicState, Member};
+pub use transactional::{AdmittedOffsets, EndedOffsets};
 
 /// What the broker's configuration says about groups, by Kafka's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +112,7 @@ struct CommittedOffset {
     expires_ms: Option<i64>,
     metadata: Box<str>,
     leader_epoch: i32,
+    serial: u64,
 }
 
 impl CommittedOffset {
@@ -120,6 +123,7 @@ impl CommittedOffset {
             expires_ms: value.expires_ms,
             metadata: value.metadata.as_str().into(),
             leader_epoch: value.leader_epoch,
+            serial: value.serial,
         }
     }
     fn to_value(&self) -> OffsetValue {
@@ -129,6 +133,7 @@ impl CommittedOffset {
             metadata: self.metadata.to_string(),
             committed_ms: self.committed_ms,
             expires_ms: self.expires_ms,
+            serial: self.serial,
         }
     }
 }
@@ -145,13 +150,15 @@ struct Context<'a> {
 pub struct Groups {
     config: GroupConfig,
     entries: BTreeMap<Arc<str>, Entry>,
+    /// The highest [`OffsetValue::serial`] there is.
+    last_serial: u64,
     stopped: bool,
 }
 
 impl Groups {
     /// No groups.
     pub fn new(config: GroupConfig) -> Self {
-        Self { config, entries: BTreeMap::new(), stopped: false }
+        Self { config, entries: BTreeMap::new(), last_serial: 0, stopped: false }
     }
 
     /// The configuration.
@@ -190,6 +197,7 @@ impl Groups {
                 self.entries.remove(group_id);
             }
             Record::Offset { group_id, topic, partition, value } => {
+                self.last_serial = self.last_serial.max(value.serial);
                 let entry = self.entry_or_simple(group_id, now);
                 entry.offsets.insert((*topic, *partition), CommittedOffset::from_value(value));
             }

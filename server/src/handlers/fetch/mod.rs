@@ -4,8 +4,8 @@
 //! too little, and answer with the log's own bytes. `session` remembers, `plan` shares out, `read` reads and waits,
 //! `response` encodes; this file leads through them.
 //!
-//! Readers see what is durable and nothing else. While no transactions exist, the last stable offset is the high
-//! watermark, so both isolation levels read the same records.
+//! Readers see what is durable and nothing else; readers of committed data, what is before the first open transaction,
+//! with word of the aborted ones among it, whose records they skip themselves.
 
 mod batches;
 mod memory;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chronik_engine::log::PartitionLog;
+use chronik_engine::log::{Isolation, PartitionLog};
 use chronik_engine::topic::TopicMap;
 use chronik_protocol::codec::{self, messages};
 use tokio::sync::OwnedSemaphorePermit;
@@ -84,14 +84,15 @@ async fn fetch(
     // A peer that is gone without a word is not waited for for ever.
     let max_wait = u64::try_from(request.max_wait_ms).unwrap_or(0);
     let max_wait = Duration::from_millis(max_wait.min(broker.config.network.connections_max_idle_ms));
-    let limits =
-        Limits::new(request.max_bytes.min(broker.config.fetch.fetch_max_bytes), request.min_bytes, max_wait);
-    let committed_only = request.isolation_level == READ_COMMITTED;
+    let isolation =
+        if request.isolation_level == READ_COMMITTED { Isolation::Committed } else { Isolation::Uncommitted };
+    let max_bytes = request.max_bytes.min(broker.config.fetch.fetch_max_bytes);
+    let limits = Limits::new(max_bytes, request.min_bytes, max_wait, isolation);
     drop((request, hold));
     let Fetched { outcomes, held } =
         read::until_enough(&targets, limits, &broker.fetch_memory, broker.stopping.clone()).await;
     let answers = wanted.iter().zip(outcomes).map(|(wanted, outcome)| {
-        let mut answer = outcome.into_answer(wanted, committed_only);
+        let mut answer = outcome.into_answer(wanted, isolation);
         if ctx.api_version < FIRST_ZSTD_VERSION && batches::has_zstd(&answer.records) {
             answer = PartitionAnswer::refused(
                 wanted.topic.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chronik_engine::error::ReadError;
-use chronik_engine::log::{LogRead, PartitionLog, Waiter};
+use chronik_engine::log::{Isolation, LogRead, PartitionLog, Waiter};
 use futures_util::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
@@ -27,15 +27,16 @@ pub(super) struct Limits {
     max_bytes: usize,
     min_bytes: usize,
     max_wait: Duration,
+    isolation: Isolation,
 }
 
 impl Limits {
     /// From the wire; negative is nothing.
-    pub(super) fn new(max_bytes: i32, min_bytes: i32, max_wait: Duration) -> Self {
+    pub(super) fn new(max_bytes: i32, min_bytes: i32, max_wait: Duration, isolation: Isolation) -> Self {
         let max_bytes = size(max_bytes);
         // More than may be sent is never reached.
         let min_bytes = size(min_bytes).min(max_bytes);
-        Self { max_bytes, min_bytes, max_wait }
+        Self { max_bytes, min_bytes, max_wait, isolation }
     }
 }
 
@@ -95,9 +96,9 @@ impl Outcome {
         matches!(self, Outcome::Diverging { .. } | Outcome::Failed(_))
     }
 
-    pub(super) fn into_answer(self, wanted: &Wanted, committed_only: bool) -> PartitionAnswer {
+    pub(super) fn into_answer(self, wanted: &Wanted, isolation: Isolation) -> PartitionAnswer {
         let mut answer = PartitionAnswer::refused(wanted.topic.clone(), wanted.partition, ErrorCode::None);
-        answer.aborted_known = committed_only;
+        answer.aborted = (isolation == Isolation::Committed).then(Vec::new);
         let offsets = match self {
             Outcome::Failed(error) => {
                 answer.error = error;
@@ -114,6 +115,9 @@ impl Outcome {
             Outcome::Read(read) => {
                 answer.records = read.chunks;
                 answer.records_bytes = read.bytes;
+                if let Some(told) = &mut answer.aborted {
+                    *told = read.aborted;
+                }
                 read.offsets
             }
         };
@@ -142,7 +146,7 @@ pub(super) async fn until_enough(
     let deadline = Instant::now() + limits.max_wait;
     let mut waiting = None;
     loop {
-        let fetched = read_all(targets, limits.max_bytes, memory, deadline).await;
+        let fetched = read_all(targets, limits, memory, deadline).await;
         let outcomes = &fetched.outcomes;
         if targets.is_empty()
             || has_enough(targets, outcomes, limits)
@@ -159,7 +163,7 @@ pub(super) async fn until_enough(
             }
         }
         let seen = outcomes.iter().map(|outcome| match outcome {
-            Outcome::Read(read) => read.offsets.high_watermark,
+            Outcome::Read(read) => read.offsets.visible_end(limits.isolation),
             _ => NO_OFFSET,
         });
         let seen = seen.collect();
@@ -182,7 +186,7 @@ fn has_enough(targets: &[Target], outcomes: &[Outcome], limits: Limits) -> bool 
     let counted = targets.iter().zip(outcomes).map(|(target, outcome)| match outcome {
         Outcome::Read(read) => {
             let next = end_offset(&read.chunks).unwrap_or(target.position.offset);
-            let cut = next < read.offsets.high_watermark;
+            let cut = next < read.offsets.visible_end(limits.isolation);
             if cut { read.bytes.max(target.max_bytes().min(limits.max_bytes)) } else { read.bytes }
         }
         Outcome::Empty | Outcome::Diverging { .. } | Outcome::Failed(_) => 0,
@@ -191,10 +195,11 @@ fn has_enough(targets: &[Target], outcomes: &[Outcome], limits: Limits) -> bool 
 }
 
 /// One pass over all partitions, in order. What needs memory that is not free by the deadline is left out.
-async fn read_all(targets: &[Target], max_bytes: usize, memory: &FetchMemory, deadline: Instant) -> Fetched {
+async fn read_all(targets: &[Target], limits: Limits, memory: &FetchMemory, deadline: Instant) -> Fetched {
     let mut pass = Pass {
         targets,
-        budget: Budget::new(max_bytes),
+        isolation: limits.isolation,
+        budget: Budget::new(limits.max_bytes),
         outcomes: Vec::with_capacity(targets.len()),
         scans: Vec::new(),
         scanned_bytes: 0,
@@ -208,7 +213,7 @@ async fn read_all(targets: &[Target], max_bytes: usize, memory: &FetchMemory, de
             pass.run_scans().await;
             grant = pass.budget.grant(target.max_bytes());
         }
-        if let Some(outcome) = read_memory(target, grant) {
+        if let Some(outcome) = read_memory(target, grant, limits.isolation) {
             pass.budget.spend(outcome.bytes());
             pass.outcomes.push(outcome);
             continue;
@@ -239,6 +244,7 @@ async fn read_all(targets: &[Target], max_bytes: usize, memory: &FetchMemory, de
 /// The state of [`read_all`].
 struct Pass<'a> {
     targets: &'a [Target],
+    isolation: Isolation,
     budget: Budget,
     outcomes: Vec<Outcome>,
     /// Scans that wait to be run together, by target.
@@ -256,11 +262,14 @@ impl Pass<'_> {
 
     /// Runs the scans that were put off, together; each stays within what was set aside for it.
     async fn run_scans(&mut self) {
-        let targets = self.targets;
+        let (targets, isolation) = (self.targets, self.isolation);
         let read = match self.scans[..] {
             [] => return,
-            [(index, grant)] => vec![scan(&targets[index], grant).await],
-            _ => join_all(self.scans.iter().map(|(index, grant)| scan(&targets[*index], *grant))).await,
+            [(index, grant)] => vec![scan(&targets[index], grant, isolation).await],
+            _ => {
+                join_all(self.scans.iter().map(|(index, grant)| scan(&targets[*index], *grant, isolation)))
+                    .await
+            }
         };
         for ((index, grant), outcome) in self.scans.drain(..).zip(read) {
             self.budget.settle(grant, outcome.bytes());
@@ -271,7 +280,7 @@ impl Pass<'_> {
 }
 
 /// Answers without the store, if that is possible.
-fn read_memory(target: &Target, grant: Grant) -> Option<Outcome> {
+fn read_memory(target: &Target, grant: Grant, isolation: Isolation) -> Option<Outcome> {
     let log = match &target.place {
         Place::Log(log) => log,
         Place::Empty if target.position.offset == 0 => return Some(Outcome::Empty),
@@ -281,7 +290,7 @@ fn read_memory(target: &Target, grant: Grant) -> Option<Outcome> {
         }
         Place::Refused(error) => return Some(Outcome::Failed(*error)),
     };
-    match log.read_memory(target.position.offset, grant.max_bytes, grant.at_least_one) {
+    match log.read_memory(target.position.offset, grant.max_bytes, grant.at_least_one, isolation) {
         Ok(Some(read)) => Some(Outcome::Read(read)),
         // No room left for what the store has: it waits for the next request.
         Ok(None) if !grant.is_useful() => Some(nothing_read(target)),
@@ -293,12 +302,12 @@ fn read_memory(target: &Target, grant: Grant) -> Option<Outcome> {
 /// There may be more, for the next request.
 fn nothing_read(target: &Target) -> Outcome {
     let Place::Log(log) = &target.place else { return Outcome::Empty };
-    Outcome::Read(LogRead { chunks: Vec::new(), bytes: 0, offsets: log.offsets() })
+    Outcome::Read(LogRead { chunks: Vec::new(), bytes: 0, aborted: Vec::new(), offsets: log.offsets() })
 }
 
-async fn scan(target: &Target, grant: Grant) -> Outcome {
+async fn scan(target: &Target, grant: Grant, isolation: Isolation) -> Outcome {
     let Place::Log(log) = &target.place else { return Outcome::Empty };
-    match log.read(target.position.offset, grant.max_bytes, grant.at_least_one).await {
+    match log.read(target.position.offset, grant.max_bytes, grant.at_least_one, isolation).await {
         Ok(read) => Outcome::Read(read),
         Err(error) => failed(&error),
     }
@@ -312,8 +321,8 @@ fn failed(error: &ReadError) -> Outcome {
     Outcome::Failed(ErrorCode::from(error))
 }
 
-/// Waits until reading again may yield enough, or something is wrong, or the deadline has passed. `seen` are the
-/// watermarks of the last read.
+/// Waits until reading again may yield enough, or something is wrong, or the deadline has passed. `seen` are the ends
+/// of what the last read could see.
 async fn wait_until_promising(targets: &[Target], mut seen: Vec<i64>, limits: Limits, deadline: Instant) {
     loop {
         // A new one each time: logs that did not wake the old one forget it as it is dropped.
@@ -321,7 +330,7 @@ async fn wait_until_promising(targets: &[Target], mut seen: Vec<i64>, limits: Li
         for log in targets.iter().filter_map(Target::log) {
             log.watch(&waiter);
         }
-        if has_moved(targets, &mut seen) {
+        if has_moved(targets, &mut seen, limits.isolation) {
             if is_promising(targets, limits) {
                 return;
             }
@@ -331,12 +340,12 @@ async fn wait_until_promising(targets: &[Target], mut seen: Vec<i64>, limits: Li
     }
 }
 
-/// Whether a watermark differs from `seen`, which is brought up to date, or a log has stopped serving.
-fn has_moved(targets: &[Target], seen: &mut [i64]) -> bool {
+/// Whether an end differs from `seen`, which is brought up to date, or a log has stopped serving.
+fn has_moved(targets: &[Target], seen: &mut [i64], isolation: Isolation) -> bool {
     let mut moved = false;
     for (target, seen) in targets.iter().zip(seen) {
         if let Some(log) = target.log() {
-            let now = log.high_watermark();
+            let now = log.visible_end(isolation);
             moved |= now != *seen || log.check_online().is_err();
             *seen = now;
         }
@@ -352,7 +361,7 @@ fn is_promising(targets: &[Target], limits: Limits) -> bool {
             return true;
         }
         let at_most = target.max_bytes().min(limits.max_bytes);
-        bytes += log.available_bytes(target.position.offset, at_most).min(at_most.max(1));
+        bytes += log.available_bytes(target.position.offset, at_most, limits.isolation).min(at_most.max(1));
     }
     bytes >= limits.min_bytes
 }

@@ -14,6 +14,7 @@
 //! | tagged: 0 diverging epoch, 1 current leader | 12 |
 
 use bytes::{BufMut, Bytes, BytesMut};
+use chronik_engine::log::AbortedTxn;
 use uuid::Uuid;
 
 use super::session::TopicRef;
@@ -55,8 +56,8 @@ pub(super) struct PartitionAnswer {
     pub(super) diverging: Option<(i32, i64)>,
     /// Leader and its epoch, for a client that had them wrong (KIP-951).
     pub(super) current_leader: Option<(i32, i32)>,
-    /// Aborted transactions: none, which readers of uncommitted data are told as null.
-    pub(super) aborted_known: bool,
+    /// Aborted transactions with records among these; none for readers of uncommitted data, who are told null.
+    pub(super) aborted: Option<Vec<AbortedTxn>>,
     /// Whole batches; cut anywhere.
     pub(super) records: Vec<Bytes>,
     /// Bytes of all `records`.
@@ -75,7 +76,7 @@ impl PartitionAnswer {
             log_start_offset: NO_OFFSET,
             diverging: None,
             current_leader: None,
-            aborted_known: true,
+            aborted: Some(Vec::new()),
             records: Vec::new(),
             records_bytes: 0,
         }
@@ -181,17 +182,26 @@ impl Writer {
         if self.version >= TELLS_LOG_START {
             self.head.put_i64(partition.log_start_offset);
         }
-        match (partition.aborted_known, self.flexible()) {
-            (true, _) => self.array_len(0),
-            (false, true) => self.head.put_u8(0),
-            (false, false) => self.head.put_i32(-1),
-        }
+        self.aborted(partition.aborted.as_deref());
         if self.version >= TELLS_REPLICA {
             self.head.put_i32(NO_REPLICA);
         }
         self.records(std::mem::take(&mut partition.records), partition.records_bytes);
         if self.flexible() {
             self.partition_tags(partition);
+        }
+    }
+
+    fn aborted(&mut self, aborted: Option<&[AbortedTxn]>) {
+        let Some(aborted) = aborted else {
+            // A null array.
+            return if self.flexible() { self.head.put_u8(0) } else { self.head.put_i32(-1) };
+        };
+        self.array_len(aborted.len());
+        for txn in aborted {
+            self.head.put_i64(txn.producer_id);
+            self.head.put_i64(txn.first_offset);
+            self.no_tags();
         }
     }
 

@@ -399,10 +399,10 @@ async fn zstd_is_kept_from_clients_that_cannot_read_it() {
 async fn readers_of_committed_data_are_told_that_nothing_was_aborted() {
     let ctx = topic_of(1, 1).await;
     let mut request = request("t", vec![partition(0, 0)]);
-    assert!(!one(&ctx, &request).await.aborted_known);
+    assert!(!one(&ctx, &request).await.aborted.is_some());
     request.isolation_level = 1;
     let committed = one(&ctx, &request).await;
-    assert!(committed.aborted_known);
+    assert!(committed.aborted.is_some());
     assert_eq!((committed.last_stable_offset, bases(&committed)), (1, vec![0]));
 }
 
@@ -524,7 +524,7 @@ fn targets(topic: &Topic) -> Vec<Target> {
 async fn until_enough(targets: &[Target], max_bytes: i32) -> Vec<read::Outcome> {
     read::until_enough(
         targets,
-        Limits::new(max_bytes, 1, Duration::ZERO),
+        Limits::new(max_bytes, 1, Duration::ZERO, Isolation::Uncommitted),
         &FetchMemory::new(64 << 20, 0),
         Stopping::never(),
     )
@@ -584,7 +584,7 @@ async fn what_was_read_from_the_store_is_counted_until_the_answer_is_sent() {
     store.gate.add_permits(10);
     // Room for one answer of six batches and a bit.
     let memory = FetchMemory::new(10 * VALUE_BYTES, 0);
-    let limits = Limits::new(1 << 20, 1, Duration::ZERO);
+    let limits = Limits::new(1 << 20, 1, Duration::ZERO, Isolation::Uncommitted);
     let targets = targets(&topic);
     let first = read::until_enough(&targets, limits, &memory, Stopping::never()).await;
     let bytes: usize = first

@@ -1,7 +1,7 @@
 //! The hand-written encoding against the generated one.
 
 use chronik_protocol::codec::messages::fetch_response::{
-    EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
 use chronik_protocol::codec::{self, StrBytes, messages};
 use chronik_protocol::message;
@@ -49,7 +49,12 @@ fn generated_partition(partition: &PartitionAnswer) -> PartitionData {
         high_watermark: partition.high_watermark,
         last_stable_offset: partition.last_stable_offset,
         log_start_offset: partition.log_start_offset,
-        aborted_transactions: partition.aborted_known.then(Vec::new),
+        aborted_transactions: partition.aborted.as_ref().map(|aborted| {
+            let told = aborted.iter().map(|txn| {
+                message!(AbortedTransaction { producer_id: txn.producer_id, first_offset: txn.first_offset })
+            });
+            told.collect()
+        }),
         records: Some(Bytes::from(partition.records.concat())),
     });
     if let Some((epoch, end_offset)) = partition.diverging {
@@ -67,6 +72,15 @@ fn any_piece() -> impl Strategy<Value = Vec<u8>> {
     (size, any::<u8>()).prop_map(|(size, byte)| vec![byte; size])
 }
 
+fn any_aborted() -> impl Strategy<Value = AbortedTxn> {
+    any::<[i64; 4]>().prop_map(|[producer_id, first_offset, last_offset, stable_offset]| AbortedTxn {
+        producer_id,
+        first_offset,
+        last_offset,
+        stable_offset,
+    })
+}
+
 prop_compose! {
     fn any_partition(topic: TopicRef, version: i16)(
         partition in any::<i32>(),
@@ -74,7 +88,7 @@ prop_compose! {
         offsets in any::<[i64; 3]>(),
         diverging in proptest::option::of((0..i32::MAX, 0..i64::MAX)),
         current_leader in proptest::option::of((0..i32::MAX, 0..i32::MAX)),
-        aborted_known in any::<bool>(),
+        aborted in proptest::option::of(prop::collection::vec(any_aborted(), 0..3)),
         records in prop::collection::vec(any_piece(), 0..4),
     ) -> PartitionAnswer {
         let records: Vec<Bytes> = records.into_iter().map(Bytes::from).collect();
@@ -87,7 +101,7 @@ prop_compose! {
             log_start_offset: if version >= TELLS_LOG_START { offsets[2] } else { NO_OFFSET },
             diverging: diverging.filter(|_| version >= FLEXIBLE),
             current_leader: current_leader.filter(|_| version >= FLEXIBLE),
-            aborted_known,
+            aborted,
             records_bytes: records.iter().map(Bytes::len).sum(),
             records,
         }
