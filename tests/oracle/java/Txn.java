@@ -40,7 +40,7 @@ final class Txn {
     static JsonNode ask(Wire w, String api, int version, String body) throws Exception {
         long deadline = System.nanoTime() + PATIENCE_NANOS;
         JsonNode answer = w.call(api, version, body);
-        while (new TreeSet<>(errors(answer, new TreeSet<>())).stream().anyMatch(BUSY::contains) && System.nanoTime() < deadline) {
+        while (errors(answer, new TreeSet<>()).stream().anyMatch(BUSY::contains) && System.nanoTime() < deadline) {
             Thread.sleep(5);
             answer = w.call(api, version, body);
         }
@@ -133,9 +133,10 @@ final class Txn {
         return codes(ask(w, "AddPartitionsToTxn", version, addBody(version, id, producer, epoch, topics(topic, partitions))));
     }
 
+    /** The distinct codes, lowest first: Kafka answers partitions in no order. */
     String verify(int version, String topic, int... partitions) throws Exception {
-        return codes(ask(w, "AddPartitionsToTxn", version,
-            addBody(version, id, producer, epoch, topics(topic, partitions)).replace("topics:", "verifyOnly:true,topics:")));
+        return errors(ask(w, "AddPartitionsToTxn", version,
+            addBody(version, id, producer, epoch, topics(topic, partitions)).replace("topics:", "verifyOnly:true,topics:")), new TreeSet<>()).toString();
     }
 
     static String addOffsetsBody(String id, long producer, int epoch, String group) {
