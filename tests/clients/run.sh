@@ -32,7 +32,7 @@ needs() { # the part of setup.sh that a suite needs
         kafkajs | platformatic) echo node ;;
         franz-go) echo go ;;
         kcat) echo kcat ;;
-        java-client | java-admin | kafka-tools) echo java ;;
+        java-client | java-transactions | java-admin | kafka-tools) echo java ;;
     esac
 }
 
@@ -46,6 +46,7 @@ suite() {
         franz-go) "$CACHE/go-suite" "${options[@]}" ;;
         kcat) "$HERE/kcat_suite.sh" "${options[@]}" ;;
         java-client) "$ORACLE" ClientSuite "${options[@]}" ;;
+        java-transactions) "$ORACLE" TransactionSuite "${options[@]}" ;;
         java-admin) "$ORACLE" AdminSuite "${options[@]}" ;;
         kafka-tools) "$ORACLE" ToolsSuite "${options[@]}" ;;
     esac
@@ -90,9 +91,9 @@ for name in "${SUITES[@]}"; do
             failed=$((failed + 1))
         fi
     fi
-    table+=$(printf '%-14s %4d s  %s' "$name" $((SECONDS - started)) "$verdict")$'\n'
+    table+=$(printf '%-17s %4d s  %s' "$name" $((SECONDS - started)) "$verdict")$'\n'
 done
-printf '\nsuite          time   result\n%s' "$table"
+printf '\nsuite             time   result\n%s' "$table"
 echo "client suites: $((SECONDS - begun)) s of $((${#LONG[@]} ? 3600 : 300))"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ]
