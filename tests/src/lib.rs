@@ -3,6 +3,7 @@
 //!
 //! The suites look at the broker from outside: sockets, processes, files. They refuse to reach into the server crate.
 
+pub mod anomaly;
 pub mod broker;
 pub mod ledger;
 pub mod random;
