@@ -1,12 +1,14 @@
 /* Keeps a journal of what a process has made durable below one directory, so that a power cut can be played
- * afterwards: what was written, created, renamed or removed but not synced is undone. Also makes syncs slow or fail.
+ * afterwards: what was written, created, renamed or removed but not synced is undone. Also makes syncs slow or fail,
+ * and the disk full.
  *
  * Preloaded into the broker (LD_PRELOAD) by the power-loss suite; Linux only. Every call goes to the kernel by
  * syscall(2), so that nothing has to be resolved first: allocators open files before any constructor runs.
  *
  * Environment: POWER_DIR the directory, POWER_JOURNAL the journal (outside of it), POWER_GRAVES a directory on the
- * same file system for what is removed or overwritten, POWER_CONTROL a file of two 32-bit words: milliseconds each
- * sync takes, and whether syncs fail.
+ * same file system for what is removed or overwritten, POWER_CONTROL a file of three 32-bit words: milliseconds each
+ * sync takes; 1 when syncs fail, 2 when the next one does and then none; 1 when the disk has no free blocks, as
+ * statvfs tells, 2 when a write also takes half its bytes and then none.
  *
  * Journal, one record a line, fields separated by tabs:
  *   E path size        an existing file was opened for writing
@@ -30,7 +32,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -52,7 +57,7 @@ __attribute__((constructor)) static void begin(void) {
   journal = (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
   int fd = getenv("POWER_CONTROL") ? (int)syscall(SYS_openat, AT_FDCWD, getenv("POWER_CONTROL"), O_RDWR | O_CLOEXEC) : -1;
   if (fd >= 0) {
-    void *map = mmap(NULL, 8, PROT_READ, MAP_SHARED, fd, 0);
+    void *map = mmap(NULL, 12, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map != MAP_FAILED) control = map;
     close(fd);
   }
@@ -134,7 +139,9 @@ static int sync_it(int fd) {
     struct timespec wait = {ms / 1000, (long)(ms % 1000) * 1000000L};
     nanosleep(&wait, NULL);
   }
-  if (control != NULL && control[1] != 0) {
+  uint32_t once = 2;
+  if (control != NULL && (control[1] == 1 || __atomic_compare_exchange_n(&control[1], &once, 0, 0, __ATOMIC_SEQ_CST,
+                                                                         __ATOMIC_SEQ_CST))) {
     errno = EIO;
     return -1;
   }
@@ -159,7 +166,52 @@ static void note_old(int fd, off_t at, size_t count) {
   if (got > 0) note("O\t%s\t%lld\t%s\n", path, (long long)at, hex);
 }
 
+/* How much of a write a full disk takes: all, a half, or nothing. Whoever is given a half asks for the rest. */
+static size_t room(int fd, size_t count) {
+  static __thread int is_short;
+  char path[PATH_MAX];
+  if (control == NULL || control[2] != 2 || !path_of(fd, path)) return count;
+  is_short = !is_short && count > 1;
+  return is_short ? count / 2 : 0;
+}
+
+static ssize_t no_space(void) {
+  errno = ENOSPC;
+  return -1;
+}
+
+ssize_t write(int fd, const void *bytes, size_t count) {
+  size_t taken = count == 0 ? 0 : room(fd, count);
+  return taken == 0 && count > 0 ? no_space() : syscall(SYS_write, fd, bytes, taken);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+  return room(fd, 1) == 0 ? no_space() : syscall(SYS_writev, fd, parts, count);
+}
+
+static int statvfs_it(const char *path, struct statvfs *told) {
+  struct statfs now;
+  if (syscall(SYS_statfs, path, &now) != 0) return -1;
+  memset(told, 0, sizeof *told);
+  told->f_bsize = now.f_bsize;
+  told->f_frsize = now.f_frsize ? now.f_frsize : now.f_bsize;
+  told->f_blocks = now.f_blocks;
+  told->f_bfree = now.f_bfree;
+  told->f_bavail = now.f_bavail;
+  told->f_files = now.f_files;
+  told->f_ffree = told->f_favail = now.f_ffree;
+  told->f_namemax = now.f_namelen;
+  if (control != NULL && control[2] != 0) told->f_bfree = told->f_bavail = 0;
+  return 0;
+}
+
+int statvfs(const char *path, struct statvfs *told) { return statvfs_it(path, told); }
+int statvfs64(const char *path, struct statvfs64 *told) { return statvfs_it(path, (struct statvfs *)told); }
+
 static ssize_t pwrite_it(int fd, const void *bytes, size_t count, off_t at) {
+  size_t taken = count == 0 ? 0 : room(fd, count);
+  if (taken == 0 && count > 0) return no_space();
+  count = taken;
   note_old(fd, at, count);
   return syscall(SYS_pwrite64, fd, bytes, count, at);
 }

@@ -4,7 +4,11 @@
 //! [`workload`] drives real clients, [`faults`] makes their broker's life hard. What each anomaly means, and where our
 //! definitions are stricter than Jepsen's, is in `docs/anomalies.md`.
 
+pub mod client;
+pub mod faults;
 pub mod history;
+pub mod process;
+pub mod workload;
 
 mod aborted;
 mod consumed;

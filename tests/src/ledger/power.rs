@@ -30,6 +30,28 @@ pub enum Tail {
     Short,
 }
 
+/// What becomes of syncs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syncs {
+    /// They succeed.
+    Work,
+    /// Each fails with an I/O error.
+    Fail,
+    /// The next one fails, those after it succeed: the kernel reports a lost page once.
+    FailOnce,
+}
+
+/// How much room the disk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disk {
+    /// As much as there is.
+    Real,
+    /// None, as `statvfs` tells; writes succeed.
+    Full,
+    /// None: a write takes half its bytes, and then fails.
+    NoSpace,
+}
+
 /// What a cut did.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cut {
@@ -70,6 +92,7 @@ impl PowerRig {
         }
         let rig = Self { scratch, library };
         rig.syncs_take(0);
+        rig.disk(Disk::Real);
         rig
     }
 
@@ -100,7 +123,7 @@ impl PowerRig {
     /// # Panics
     /// When the control file cannot be written.
     pub fn syncs_take(&self, milliseconds: u32) {
-        self.control(milliseconds, 0);
+        self.syncs(milliseconds, Syncs::Work);
     }
 
     /// From now on each sync fails with an I/O error.
@@ -108,16 +131,40 @@ impl PowerRig {
     /// # Panics
     /// When the control file cannot be written.
     pub fn syncs_fail(&self) {
-        self.control(0, 1);
+        self.syncs(0, Syncs::Fail);
     }
 
-    fn control(&self, delay: u32, fail: u32) {
-        let mut words = [0; 8];
-        words[..4].copy_from_slice(&delay.to_ne_bytes());
-        words[4..].copy_from_slice(&fail.to_ne_bytes());
+    /// From now on syncs take this long and end like this.
+    ///
+    /// # Panics
+    /// When the control file cannot be written.
+    pub fn syncs(&self, milliseconds: u32, end: Syncs) {
+        let end: u32 = match end {
+            Syncs::Work => 0,
+            Syncs::Fail => 1,
+            Syncs::FailOnce => 2,
+        };
+        self.control(0, &[milliseconds, end]);
+    }
+
+    /// From now on the disk has so much room.
+    ///
+    /// # Panics
+    /// When the control file cannot be written.
+    pub fn disk(&self, disk: Disk) {
+        let word = match disk {
+            Disk::Real => 0,
+            Disk::Full => 1,
+            Disk::NoSpace => 2,
+        };
+        self.control(2, &[word]);
+    }
+
+    fn control(&self, from: u64, words: &[u32]) {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.path("control"));
         // In place: the broker has it mapped.
-        file.and_then(|file| file.write_all_at(&words, 0)).expect("a writable temporary directory");
+        file.and_then(|file| file.write_all_at(&bytes, 4 * from)).expect("a writable temporary directory");
     }
 
     /// Pulls the plug: call it once the broker is dead, before it is started again.

@@ -1,0 +1,364 @@
+//! One process at work: it invokes an operation, does it with its clients, and writes down how that ended.
+//!
+//! What counts as known is decided here. A commit that was never asked for has failed; one that was asked for and not
+//! answered is indeterminate, and its process is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::{CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::producer::Producer;
+
+use super::client::{self, Consuming, Producing, locked};
+use super::history::{Action, Key, Outcome, Process as Number, Step, Ticket};
+use super::workload::{ALPHA, BETA, KEYS, Mode, Role, Seat, Shared, keys_of_topics};
+use crate::random::Random;
+
+/// One call of librdkafka that waits for the broker.
+const CALL: Duration = Duration::from_secs(4);
+/// A commit or abort is asked for again and again for this long: faults last a few seconds each.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Waiting for the delivery of a record sent without a transaction; above librdkafka's own timeout.
+const DELIVERY: Duration = Duration::from_secs(12);
+/// One poll of a transaction.
+const POLL: Duration = Duration::from_millis(60);
+/// Records of one poll.
+const POLL_RECORDS: usize = 20;
+
+/// What is to become of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Commit,
+    Abort,
+    /// The producer is thrown away in the middle.
+    Abandon,
+    /// Another producer with the same id comes first.
+    Fenced,
+}
+
+/// How a transaction ended, and whether the process can go on.
+struct End(Outcome, bool);
+
+/// Clients at work under one number.
+pub struct Process<'a> {
+    shared: &'a Shared,
+    seat: &'a Seat,
+    number: Number,
+    producer: Producing,
+    consumer: Consuming,
+    group: String,
+    keys: BTreeSet<Key>,
+    /// Next offsets of what was polled and kept, in assign mode.
+    positions: BTreeMap<Key, Offset>,
+}
+
+impl<'a> Process<'a> {
+    /// Opens clients and chooses partitions; none when that did not succeed, or there is no time left.
+    pub fn open(shared: &'a Shared, seat: &'a Seat, dice: &mut Random) -> Option<Self> {
+        let transactional_id = seat.is_transactional.then(|| format!("seat-{}", seat.number));
+        let producer = client::producer(shared.address, transactional_id.as_deref());
+        if seat.is_transactional && !init(shared, &producer) {
+            return None;
+        }
+        let group = match (seat.role, seat.mode) {
+            (Role::Transform, _) => "transform".to_owned(),
+            (Role::Mixed, Mode::Subscribe) => "subscribed".to_owned(),
+            (Role::Mixed, Mode::Assign) => format!("assigned-{}", seat.number),
+        };
+        let assignor = if seat.role == Role::Transform { "cooperative-sticky" } else { "range" };
+        let consumer = client::consumer(shared.address, &group, assignor, seat.is_transactional);
+        let number = locked(&shared.history).process();
+        let (keys, positions) = (BTreeSet::new(), BTreeMap::new());
+        let mut process = Self { shared, seat, number, producer, consumer, group, keys, positions };
+        process.choose(dice).then_some(process)
+    }
+
+    /// One operation; false when the process is over.
+    pub fn act(&mut self, dice: &mut Random) -> bool {
+        match dice.below(100) {
+            0 => {
+                let ticket = self.invoke(Action::Crash);
+                self.complete(ticket, Outcome::Info, Action::Crash);
+                false
+            }
+            1..=3 if self.seat.role == Role::Mixed => self.choose(dice),
+            _ if self.seat.is_transactional => self.transact(dice),
+            _ if dice.below(2) == 0 => self.send_one(dice),
+            _ => self.poll_one(),
+        }
+    }
+
+    fn invoke(&self, action: Action) -> Ticket {
+        locked(&self.shared.history).invoke(self.number, action)
+    }
+
+    fn complete(&self, ticket: Ticket, outcome: Outcome, action: Action) {
+        let rebalanced = self.consumer.context().take().keys;
+        locked(&self.shared.history).complete(ticket, outcome, action, rebalanced);
+    }
+
+    /// Other partitions, or other topics.
+    fn choose(&mut self, dice: &mut Random) -> bool {
+        match self.seat.mode {
+            Mode::Assign => self.assign(dice),
+            Mode::Subscribe => self.subscribe(dice),
+        }
+    }
+
+    fn assign(&mut self, dice: &mut Random) -> bool {
+        let keys: BTreeSet<Key> = (0..=dice.below(4)).map(|_| dice.below(KEYS as usize) as Key).collect();
+        let action = Action::Assign(keys.iter().copied().collect());
+        let ticket = self.invoke(action.clone());
+        let fresh: Vec<Key> = keys.iter().copied().filter(|key| !self.positions.contains_key(key)).collect();
+        let begin = if self.seat.is_transactional {
+            client::committed(&self.consumer, fresh, CALL)
+        } else {
+            let offset = if dice.below(3) == 0 { Offset::Beginning } else { Offset::OffsetTail(30) };
+            Ok(fresh.into_iter().map(|key| (key, offset)).collect())
+        };
+        let positions = begin.map(|begin| {
+            self.positions.retain(|key, _| keys.contains(key));
+            self.positions.iter().map(|(key, offset)| (*key, *offset)).chain(begin).collect::<Vec<_>>()
+        });
+        let assigned = positions.and_then(|positions| self.consumer.assign(&client::list(positions)));
+        self.keys = keys;
+        self.complete(ticket, if assigned.is_ok() { Outcome::Ok } else { Outcome::Fail }, action);
+        assigned.inspect_err(|error| self.shared.note("assign", error)).is_ok()
+    }
+
+    fn subscribe(&mut self, dice: &mut Random) -> bool {
+        let topics: &[&str] = match (self.seat.role, dice.below(4)) {
+            (Role::Transform, _) | (_, 0) => &[ALPHA],
+            (_, 1) => &[BETA],
+            _ => &[ALPHA, BETA],
+        };
+        let action = Action::Subscribe(keys_of_topics(topics));
+        let ticket = self.invoke(action.clone());
+        let subscribed = self.consumer.subscribe(topics);
+        self.complete(ticket, if subscribed.is_ok() { Outcome::Ok } else { Outcome::Fail }, action);
+        subscribed.is_ok()
+    }
+
+    fn poll(&self) -> client::Polled {
+        let polled = client::poll(&self.consumer, POLL_RECORDS, POLL);
+        polled.errors.iter().for_each(|error| self.shared.note("poll", error));
+        polled
+    }
+
+    fn send_one(&mut self, dice: &mut Random) -> bool {
+        let (key, value) = (dice.below(KEYS as usize) as Key, self.shared.value());
+        let ticket = self.invoke(Action::Transact(vec![Step::Send { key, value, offset: None }]));
+        let sent = client::send(&self.producer, key, value);
+        let offset = if sent { self.producer.context().0.wait_for(value, DELIVERY) } else { None };
+        let outcome = match (sent, offset) {
+            (false, _) => Outcome::Fail,
+            (true, Some(_)) => Outcome::Ok,
+            // It may lie in a socket, and be written whenever the broker gets to it.
+            (true, None) => Outcome::Info,
+        };
+        self.complete(ticket, outcome, Action::Transact(vec![Step::Send { key, value, offset }]));
+        outcome == Outcome::Ok
+    }
+
+    fn poll_one(&mut self) -> bool {
+        let ticket = self.invoke(Action::Transact(vec![Step::Poll(BTreeMap::new())]));
+        let polled = self.poll();
+        let positions = client::positions(&polled.records);
+        let is_stable = !self.consumer.context().is_revoked();
+        if self.seat.mode == Mode::Subscribe && is_stable && !positions.is_empty() {
+            let committed = self.consumer.commit(&client::list(positions.clone()), CommitMode::Sync);
+            committed.unwrap_or_else(|error| self.shared.note("commit", &error));
+        }
+        self.positions.extend(positions);
+        self.complete(ticket, Outcome::Ok, Action::Transact(vec![Step::Poll(polled.records)]));
+        true
+    }
+
+    fn transact(&mut self, dice: &mut Random) -> bool {
+        let mut plan = match self.seat.role {
+            Role::Mixed => (0..=dice.below(4)).map(|_| self.planned(dice)).collect(),
+            Role::Transform => vec![Step::Poll(BTreeMap::new())],
+        };
+        let ticket = self.invoke(Action::Transact(plan.clone()));
+        let End(outcome, is_usable) = self.attempt(ticket, &mut plan, dice);
+        for step in &mut plan {
+            if let Step::Send { value, offset, .. } = step {
+                *offset = self.producer.context().0.offset_of(*value);
+            }
+        }
+        if outcome == Outcome::Ok {
+            let polls = plan.iter().filter_map(|step| match step {
+                Step::Poll(records) => Some(client::positions(records)),
+                Step::Send { .. } => None,
+            });
+            polls.for_each(|positions| self.positions.extend(positions));
+        }
+        self.complete(ticket, outcome, Action::Transact(plan));
+        is_usable && (outcome == Outcome::Ok || self.rewind())
+    }
+
+    fn planned(&self, dice: &mut Random) -> Step {
+        if dice.below(3) == 0 {
+            return Step::Poll(BTreeMap::new());
+        }
+        Step::Send { key: dice.below(KEYS as usize) as Key, value: self.shared.value(), offset: None }
+    }
+
+    /// Goes through a transaction as far as it gets. A failure before the commit is asked for is a failure for good.
+    fn attempt(&mut self, ticket: Ticket, plan: &mut Vec<Step>, dice: &mut Random) -> End {
+        if let Err(error) = self.producer.begin_transaction() {
+            self.shared.note("begin", &error);
+            return End(Outcome::Fail, false);
+        }
+        if let Err(error) = self.carry_out(ticket, plan) {
+            self.shared.note("in a transaction", &error);
+            return End(Outcome::Fail, self.abort());
+        }
+        let fate = match dice.below(100) {
+            0..=9 => Fate::Abort,
+            10..=11 => Fate::Abandon,
+            12..=13 => Fate::Fenced,
+            _ => Fate::Commit,
+        };
+        // What was polled belongs to another member now; Kafka would take the offsets in the new generation's name.
+        let fate = if self.consumer.context().is_revoked() { Fate::Abort } else { fate };
+        match fate {
+            Fate::Commit => self.commit(),
+            Fate::Abort => End(Outcome::Fail, self.abort()),
+            Fate::Abandon => End(Outcome::Fail, false),
+            Fate::Fenced => self.commit_fenced(),
+        }
+    }
+
+    fn carry_out(&mut self, ticket: Ticket, plan: &mut Vec<Step>) -> KafkaResult<()> {
+        let mut polled: BTreeMap<Key, Offset> = BTreeMap::new();
+        let mut at = 0;
+        while let Some(step) = plan.get_mut(at) {
+            match step {
+                Step::Send { key, value, .. } => {
+                    if !client::send(&self.producer, *key, *value) {
+                        return Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+                    }
+                }
+                Step::Poll(records) => {
+                    *records = self.poll().records;
+                    polled.extend(client::positions(records));
+                    let count = records.values().map(Vec::len).sum();
+                    if self.seat.role == Role::Transform {
+                        self.plan_outputs(ticket, plan, count);
+                    }
+                }
+            }
+            at += 1;
+        }
+        if polled.is_empty() || self.consumer.context().is_revoked() {
+            return Ok(());
+        }
+        locked(&self.shared.history).commits_for(ticket, &self.group);
+        let group = self.consumer.group_metadata().ok_or(KafkaError::Canceled)?;
+        let offsets = client::list(polled);
+        insist(self.shared, || self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
+    }
+
+    /// One record out for each record in, written down before it leaves.
+    fn plan_outputs(&self, ticket: Ticket, plan: &mut Vec<Step>, count: usize) {
+        let outputs = keys_of_topics(&[BETA]);
+        for _ in 0..count {
+            let value = self.shared.value();
+            let key = outputs[value as usize % outputs.len()];
+            plan.push(Step::Send { key, value, offset: None });
+        }
+        locked(&self.shared.history).amend(ticket, plan);
+    }
+
+    fn commit(&self) -> End {
+        match insist(self.shared, || self.producer.commit_transaction(CALL)) {
+            Ok(()) => End(Outcome::Ok, true),
+            // Records are still under way, so the commit was not asked for.
+            Err(KafkaError::Flush(_)) => End(Outcome::Fail, self.abort()),
+            Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
+                self.shared.note("commit", &error);
+                // A broker that had committed would refuse to abort.
+                if self.abort() { End(Outcome::Fail, true) } else { End(Outcome::Info, false) }
+            }
+            Err(error) => {
+                self.shared.note("commit", &error);
+                End(Outcome::Info, false)
+            }
+        }
+    }
+
+    /// Commits after another producer took the id over: a zombie, which the broker must refuse.
+    fn commit_fenced(&self) -> End {
+        let successor = client::producer(self.shared.address, Some(&format!("seat-{}", self.seat.number)));
+        if !init(self.shared, &successor) {
+            return End(Outcome::Fail, false);
+        }
+        let committed = insist(self.shared, || self.producer.commit_transaction(CALL));
+        let outcome = match &committed {
+            Ok(()) => Outcome::Ok,
+            Err(KafkaError::Flush(_)) => Outcome::Fail,
+            Err(KafkaError::Transaction(error)) if error.is_fatal() || error.txn_requires_abort() => {
+                Outcome::Fail
+            }
+            Err(_) => Outcome::Info,
+        };
+        if committed.is_ok() {
+            self.shared.complain("a fenced producer's commit was accepted".to_owned());
+        }
+        End(outcome, false)
+    }
+
+    /// Whether the transaction was aborted and the producer can go on.
+    fn abort(&self) -> bool {
+        let aborted = insist(self.shared, || self.producer.abort_transaction(CALL));
+        aborted.inspect_err(|error| self.shared.note("abort", error)).is_ok()
+    }
+
+    /// Goes back to where the group stands, after what was polled did not count; whether that succeeded.
+    fn rewind(&self) -> bool {
+        let Ok(assignment) = self.consumer.assignment() else { return false };
+        let keys: Vec<Key> = client::keys_in(&assignment);
+        if keys.is_empty() {
+            return true;
+        }
+        let sought = client::committed(&self.consumer, keys, CALL).and_then(|positions| {
+            let found = self.consumer.seek_partitions(client::list(positions), CALL)?;
+            found.elements().iter().try_for_each(|element| element.error())
+        });
+        sought.inspect_err(|error| self.shared.note("rewind", error)).is_ok()
+    }
+}
+
+/// Registers the transactional id; false when there is no time left, or the producer is of no use.
+fn init(shared: &Shared, producer: &Producing) -> bool {
+    while !shared.stopping() {
+        match producer.init_transactions(CALL) {
+            Ok(()) => return true,
+            Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
+            Err(error) => {
+                shared.note("init", &error);
+                return false;
+            }
+        }
+    }
+    false
+}
+
+/// Calls again whatever can be called again, for a while.
+fn insist(shared: &Shared, mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match call() {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
+                shared.note("asked again", &error);
+            }
+            Err(KafkaError::Flush(error)) if Instant::now() < deadline => {
+                shared.note("asked again", &error);
+            }
+            done => return done,
+        }
+    }
+}
