@@ -8,6 +8,7 @@ pub mod client;
 pub mod faults;
 pub mod history;
 pub mod process;
+pub mod stable;
 pub mod workload;
 
 mod aborted;

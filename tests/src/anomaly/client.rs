@@ -18,10 +18,10 @@ use crate::ledger::RecordId;
 pub const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(6);
 /// A member without a heartbeat is dropped after this long; Kafka allows no less.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
-/// One request waits no longer for its answer.
-const SOCKET_TIMEOUT_MS: u32 = 8_000;
-/// A record outside of transactions is given up after this long.
-const MESSAGE_TIMEOUT_MS: u32 = 10_000;
+/// One request waits no longer for its answer; librdkafka wants it below the transaction timeout.
+const SOCKET_TIMEOUT_MS: u32 = 5_000;
+/// A record outside of transactions is given up after this long: less than a pause, so that some end in doubt.
+const MESSAGE_TIMEOUT_MS: u32 = 4_000;
 /// Bytes of the longest value.
 const VALUE_BYTES_MAX: usize = 300;
 
@@ -206,13 +206,15 @@ pub struct Polled {
 /// A value that stands for bytes nobody sent.
 pub const DAMAGED: Value = Value::MAX;
 
-/// Polls until there are `max` records, an end is reached, `patience` is over or partitions are taken away.
+/// Polls until there are `max` records, no more come at once, `patience` is over or partitions are taken away.
 pub fn poll(consumer: &Consuming, max: usize, patience: Duration) -> Polled {
     let deadline = Instant::now() + patience;
     let mut polled = Polled::default();
     let mut count = 0;
     while count < max && Instant::now() < deadline && !consumer.context().is_revoked() {
         match consumer.poll(Duration::from_millis(10)) {
+            // Enough is there to go on with.
+            None if count > 0 => break,
             None => {}
             Some(Ok(message)) => {
                 let key = key_of(message.topic(), message.partition());

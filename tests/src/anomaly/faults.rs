@@ -248,14 +248,20 @@ impl Kafka {
                 while pid.exists() && !is_zombie(&pid) {
                     std::thread::sleep(Duration::from_millis(10));
                 }
+                // The script would take a zombie for alive.
+                std::fs::remove_file(self.pid_path()).expect("written at the start");
             }
         }
         let address = run(self.directory.path(), self.address.port()).expect("Kafka starts again");
         assert_eq!(address, self.address);
     }
 
+    fn pid_path(&self) -> PathBuf {
+        self.directory.path().join("kafka.pid")
+    }
+
     fn pid(&self) -> String {
-        let pid = std::fs::read_to_string(self.directory.path().join("kafka.pid"));
+        let pid = std::fs::read_to_string(self.pid_path());
         pid.expect("Kafka runs").trim().to_owned()
     }
 }

@@ -21,7 +21,7 @@ const CALL: Duration = Duration::from_secs(4);
 /// A commit or abort is asked for again and again for this long: faults last a few seconds each.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Waiting for the delivery of a record sent without a transaction; above librdkafka's own timeout.
-const DELIVERY: Duration = Duration::from_secs(12);
+const DELIVERY: Duration = Duration::from_secs(6);
 /// One poll of a transaction.
 const POLL: Duration = Duration::from_millis(60);
 /// Records of one poll.
@@ -67,8 +67,7 @@ impl<'a> Process<'a> {
             (Role::Mixed, Mode::Subscribe) => "subscribed".to_owned(),
             (Role::Mixed, Mode::Assign) => format!("assigned-{}", seat.number),
         };
-        let assignor = if seat.role == Role::Transform { "cooperative-sticky" } else { "range" };
-        let consumer = client::consumer(shared.address, &group, assignor, seat.is_transactional);
+        let consumer = consumer(shared, seat, &group);
         let number = locked(&shared.history).process();
         let (keys, positions) = (BTreeSet::new(), BTreeMap::new());
         let mut process = Self { shared, seat, number, producer, consumer, group, keys, positions };
@@ -118,6 +117,9 @@ impl<'a> Process<'a> {
             let offset = if dice.below(3) == 0 { Offset::Beginning } else { Offset::OffsetTail(30) };
             Ok(fresh.into_iter().map(|key| (key, offset)).collect())
         };
+        // A new consumer goes on where the last one was: librdkafka fails an assertion when partitions are assigned
+        // anew before they have stopped (its issue 5573).
+        self.consumer = consumer(self.shared, self.seat, &self.group);
         let positions = begin.map(|begin| {
             self.positions.retain(|key, _| keys.contains(key));
             self.positions.iter().map(|(key, offset)| (*key, *offset)).chain(begin).collect::<Vec<_>>()
@@ -222,6 +224,9 @@ impl<'a> Process<'a> {
             12..=13 => Fate::Fenced,
             _ => Fate::Commit,
         };
+        // Nothing sent and nothing polled: librdkafka would not ask the broker at all.
+        let is_empty = plan.iter().all(|step| matches!(step, Step::Poll(records) if records.is_empty()));
+        let fate = if is_empty && fate == Fate::Fenced { Fate::Commit } else { fate };
         // What was polled belongs to another member now; Kafka would take the offsets in the new generation's name.
         let fate = if self.consumer.context().is_revoked() { Fate::Abort } else { fate };
         match fate {
@@ -274,10 +279,12 @@ impl<'a> Process<'a> {
     }
 
     fn commit(&self) -> End {
+        // Apart from the commit, so that it is known whether that was asked for.
+        if insist(self.shared, || self.producer.flush(CALL)).is_err() {
+            return End(Outcome::Fail, self.abort());
+        }
         match insist(self.shared, || self.producer.commit_transaction(CALL)) {
             Ok(()) => End(Outcome::Ok, true),
-            // Records are still under way, so the commit was not asked for.
-            Err(KafkaError::Flush(_)) => End(Outcome::Fail, self.abort()),
             Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
                 self.shared.note("commit", &error);
                 // A broker that had committed would refuse to abort.
@@ -299,7 +306,6 @@ impl<'a> Process<'a> {
         let committed = insist(self.shared, || self.producer.commit_transaction(CALL));
         let outcome = match &committed {
             Ok(()) => Outcome::Ok,
-            Err(KafkaError::Flush(_)) => Outcome::Fail,
             Err(KafkaError::Transaction(error)) if error.is_fatal() || error.txn_requires_abort() => {
                 Outcome::Fail
             }
@@ -330,6 +336,11 @@ impl<'a> Process<'a> {
         });
         sought.inspect_err(|error| self.shared.note("rewind", error)).is_ok()
     }
+}
+
+fn consumer(shared: &Shared, seat: &Seat, group: &str) -> Consuming {
+    let assignor = if seat.role == Role::Transform { "cooperative-sticky" } else { "range" };
+    client::consumer(shared.address, group, assignor, seat.is_transactional)
 }
 
 /// Registers the transactional id; false when there is no time left, or the producer is of no use.

@@ -8,16 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use chronik_protocol::codec::messages;
-use chronik_protocol::codec::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use chronik_protocol::message;
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 
 use super::client::{self, locked};
 use super::history::{Action, History, Key, Outcome, Step, Value};
 use super::process::Process;
-use crate::ledger::reading::Caller;
+use super::stable::wait_until_stable;
 use crate::random::Random;
 
 /// The topic that transformers read.
@@ -30,8 +27,6 @@ pub const PARTITIONS: i32 = 3;
 pub const KEYS: Key = 2 * PARTITIONS as Key;
 /// A process that could not be opened is tried again after this.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
-/// Open transactions are over after their timeout, and the broker's look for such.
-const STABLE_TIMEOUT: Duration = Duration::from_secs(40);
 /// Reading everything takes no longer.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(120);
 /// Records of one poll of the final reader.
@@ -234,46 +229,6 @@ fn sit(shared: &Shared, seat: Seat, mut dice: Random) {
             Some(mut process) => while !shared.stopping() && process.act(&mut dice) {},
             None => std::thread::sleep(REOPEN_PAUSE),
         }
-    }
-}
-
-/// Waits until no transaction is open. One that stays open for ever would hide everything behind it.
-fn wait_until_stable(shared: &Shared) {
-    let deadline = Instant::now() + STABLE_TIMEOUT;
-    let mut open: Vec<Key> = (0..KEYS).collect();
-    while Instant::now() < deadline {
-        if let Ok(mut caller) = Caller::connect(shared.address) {
-            open.retain(|key| {
-                let ends = [1, 0].map(|isolation| end_of(&mut caller, *key, isolation));
-                !matches!(&ends, [Ok(stable), Ok(end)] if stable == end)
-            });
-            if open.is_empty() {
-                return;
-            }
-        }
-        std::thread::sleep(Duration::from_millis(200));
-    }
-    shared.complain(format!("the stable offset of {open:?} is stuck {STABLE_TIMEOUT:?} after the last client left"));
-}
-
-/// The end of a partition: the stable offset at isolation level 1, the high watermark at 0.
-fn end_of(caller: &mut Caller, key: Key, isolation_level: i8) -> std::io::Result<i64> {
-    let (topic, partition) = place_of(key);
-    let partition = message!(ListOffsetsPartition {
-        partition_index: partition,
-        timestamp: -1,
-        current_leader_epoch: -1,
-    });
-    let topic = message!(ListOffsetsTopic { name: topic.into(), partitions: vec![partition] });
-    let request = message!(messages::ListOffsetsRequest {
-        replica_id: -1,
-        isolation_level: isolation_level,
-        topics: vec![topic],
-    });
-    let response = caller.call(&request, 5)?;
-    match response.topics.first().and_then(|topic| topic.partitions.first()) {
-        Some(partition) if partition.error_code == 0 => Ok(partition.offset),
-        other => Err(std::io::Error::other(format!("key {key}: {other:?}"))),
     }
 }
 
