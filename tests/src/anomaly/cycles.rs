@@ -122,7 +122,8 @@ fn outgoing<'a>(graphs: &'a [&Graph], from: OpIndex) -> impl Iterator<Item = &'a
 }
 
 fn edges<'a>(graphs: &'a [&Graph]) -> impl Iterator<Item = (OpIndex, OpIndex, Edge)> + 'a {
-    (0..graphs[0].len()).flat_map(move |from| outgoing(graphs, from).map(move |(to, edge)| (from, *to, *edge)))
+    (0..graphs[0].len())
+        .flat_map(move |from| outgoing(graphs, from).map(move |(to, edge)| (from, *to, *edge)))
 }
 
 /// Tarjan's strongly connected components, without recursion: a history may be one long chain.

@@ -115,12 +115,21 @@ impl Target {
         }
     }
 
-    /// What can be done to it.
-    pub fn faults(&self) -> &'static [Fault] {
-        match self {
+    /// What can be done to it; of that, what `TEST_FAULTS` names, if it does.
+    ///
+    /// # Panics
+    /// When nothing is left.
+    pub fn faults(&self) -> Vec<Fault> {
+        let all: &[Fault] = match self {
             Target::Chronik { .. } => &Fault::ALL,
             Target::Kafka(_) => &Fault::SIGNALS,
-        }
+        };
+        let named = std::env::var("TEST_FAULTS").unwrap_or_default();
+        let is_named = |fault: &Fault| named.split(',').any(|name| name == format!("{fault:?}"));
+        let chosen: Vec<Fault> =
+            all.iter().copied().filter(|fault| named.is_empty() || is_named(fault)).collect();
+        assert!(!chosen.is_empty(), "TEST_FAULTS={named}: none of {all:?}");
+        chosen
     }
 
     /// Lets it happen, and returns when the broker serves again.

@@ -95,9 +95,9 @@ impl Operation {
             Step::Poll(found) => Some(found),
             Step::Send { .. } => None,
         });
-        polls.flatten().flat_map(|(key, records)| {
-            records.iter().map(|(offset, value)| (*key, *offset, *value))
-        })
+        polls
+            .flatten()
+            .flat_map(|(key, records)| records.iter().map(|(offset, value)| (*key, *offset, *value)))
     }
 
     /// The values sent to each key, in order.
@@ -179,6 +179,11 @@ impl History {
     /// The process of [`set_final_reader`](Self::set_final_reader).
     pub fn final_reader(&self) -> Option<Process> {
         self.final_reader
+    }
+
+    /// The newest place in the order of invocations and completions.
+    pub fn clock(&self) -> u64 {
+        self.clock
     }
 
     /// All of them, in the order of their invocation.

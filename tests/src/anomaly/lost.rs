@@ -23,7 +23,8 @@ fn lost(index: &Index<'_>, found: &mut Vec<Anomaly>) {
         let Some(read) = index.read_ok.get(&key) else { continue };
         let mut first: HashMap<Value, usize> = HashMap::new();
         let mut last: HashMap<Value, usize> = HashMap::new();
-        for (at, value) in order.log.values().enumerate().flat_map(|(at, set)| set.iter().map(move |v| (at, *v)))
+        for (at, value) in
+            order.log.values().enumerate().flat_map(|(at, set)| set.iter().map(move |v| (at, *v)))
         {
             first.entry(value).or_insert(at);
             last.insert(value, at);

@@ -66,7 +66,8 @@ fn tell(caller: &mut Caller, keys: &[Key]) -> std::io::Result<String> {
         let (topic, partition) = place_of(*key);
         let ends = [1, 0].map(|isolation| end_of(caller, *key, isolation).unwrap_or(-1));
         let topic = message!(TopicRequest { name: topic.into(), partition_indexes: vec![partition] });
-        let response = caller.call(&message!(messages::DescribeProducersRequest { topics: vec![topic] }), 0)?;
+        let response =
+            caller.call(&message!(messages::DescribeProducersRequest { topics: vec![topic] }), 0)?;
         let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
         let open = partitions
             .flat_map(|partition| &partition.active_producers)

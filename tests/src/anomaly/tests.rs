@@ -151,15 +151,11 @@ fn a_write_overwritten_by_another_is_lost_and_its_offset_inconsistent() {
 
 #[test]
 fn an_indeterminate_transaction_must_be_there_once_a_part_of_it_was_read() {
-    let before = || {
-        Script::default().op(1, Info, &[send_blind(X, 1), send(Y, 0, 2)]).op(2, Info, &[send_blind(Y, 3)])
-    };
+    let before =
+        || Script::default().op(1, Info, &[send_blind(X, 1), send(Y, 0, 2)]).op(2, Info, &[send_blind(Y, 3)]);
     // Nothing shows that the first took effect.
     before().op(4, Ok, &[poll(Y, &[(1, 3)])]).is_clean();
-    before()
-        .op(3, Ok, &[poll(X, &[(0, 1)])])
-        .op(4, Ok, &[poll(Y, &[(1, 3)])])
-        .shows(&[(Kind::LostWrite, 2)]);
+    before().op(3, Ok, &[poll(X, &[(0, 1)])]).op(4, Ok, &[poll(Y, &[(1, 3)])]).shows(&[(Kind::LostWrite, 2)]);
 }
 
 #[test]
@@ -199,9 +195,7 @@ fn a_value_of_a_failed_write_that_is_read_is_an_aborted_read() {
 
 #[test]
 fn a_transaction_that_reads_its_own_writes_reads_precommitted_data() {
-    Script::default()
-        .op(1, Ok, &[send(X, 0, 1), poll(X, &[(0, 1)])])
-        .shows(&[(Kind::PrecommittedRead, 1)]);
+    Script::default().op(1, Ok, &[send(X, 0, 1), poll(X, &[(0, 1)])]).shows(&[(Kind::PrecommittedRead, 1)]);
 }
 
 #[test]
@@ -211,10 +205,11 @@ fn a_value_that_nobody_sent_is_a_phantom() {
 
 #[test]
 fn one_value_at_two_offsets_is_a_duplicate() {
-    let script = Script::default()
-        .op(1, Ok, &[send(X, 1, 1)])
-        .op(2, Info, &[send_blind(X, 2)])
-        .op(3, Ok, &[poll(X, &[(2, 2), (3, 1)])]);
+    let script = Script::default().op(1, Ok, &[send(X, 1, 1)]).op(2, Info, &[send_blind(X, 2)]).op(
+        3,
+        Ok,
+        &[poll(X, &[(2, 2), (3, 1)])],
+    );
     script.shows(&[(Kind::Duplicate, 1)]);
     // A failed send's offset says nothing: its record is not there.
     Script::default()
@@ -234,18 +229,13 @@ fn two_values_at_one_offset_are_inconsistent_unless_one_never_took_effect() {
     };
     before().is_clean();
     // The first took effect after all: 1 should have been where 3 is.
-    before()
-        .op(4, Ok, &[poll(Y, &[(5, 2)])])
-        .shows(&[(Kind::InconsistentOffsets, 1), (Kind::LostWrite, 1)]);
+    before().op(4, Ok, &[poll(Y, &[(5, 2)])]).shows(&[(Kind::InconsistentOffsets, 1), (Kind::LostWrite, 1)]);
 }
 
 #[test]
 fn a_poll_that_leaves_out_what_is_known_to_be_there_skips() {
     let before = || sent(4).op(3, Ok, &[poll(X, &[(0, 1), (1, 2), (2, 3), (3, 4)])]);
-    before()
-        .op(2, Ok, &[poll(X, &[(0, 1)])])
-        .op(2, Ok, &[poll(X, &[(2, 3)])])
-        .shows(&[(Kind::PollSkip, 1)]);
+    before().op(2, Ok, &[poll(X, &[(0, 1)])]).op(2, Ok, &[poll(X, &[(2, 3)])]).shows(&[(Kind::PollSkip, 1)]);
     before().op(2, Ok, &[poll(X, &[(0, 1), (2, 3)])]).shows(&[(Kind::InternalPollSkip, 1)]);
     let found = before().op(2, Ok, &[poll(X, &[(0, 1)]), poll(X, &[(3, 4)])]).report().anomalies;
     assert_eq!(found[0].values, [1, 4, 2, 3], "the pair, and what lies between");

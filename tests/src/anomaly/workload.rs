@@ -167,6 +167,11 @@ impl Workload {
         Self { shared, threads, is_transactional }
     }
 
+    /// The history's clock: what happened before and after a fault is told by it.
+    pub fn clock(&self) -> u64 {
+        locked(&self.shared.history).clock()
+    }
+
     /// Ends every process. The broker is up.
     ///
     /// # Panics
