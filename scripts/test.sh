@@ -40,7 +40,7 @@ suite doc 60 cargo test --release --workspace --doc
 suite fuzz 30 cargo test --release --workspace --test hostile --test 'wire_*'
 suite broker 120 cargo test --release --workspace --test tidy --test '*_docs' --test scale --test retention --test golden --test leader_epochs --test listeners --test profiles --test stopping
 suite librdkafka 60 cargo test --release --workspace --test client_rdkafka
-suite crash 240 cargo test --release --workspace --test 'crash_*'
+suite crash 300 cargo test --release --workspace --test 'crash_*'
 long=()
 recorded=(--recorded)
 if [ "$form" != short ]; then

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use chronik_protocol::codec::messages;
 use tempfile::TempDir;
 
 use super::client::{SESSION_TIMEOUT, TRANSACTION_TIMEOUT};
@@ -19,7 +20,7 @@ use crate::random::Random;
 use crate::sources::root;
 use crate::wire::Client;
 
-/// Kafka's own binary start takes this part of a second or two; the tail of a pause is for everyone to find out.
+/// A pause goes on for so long after sessions and transactions are over their time.
 const PAUSE_MARGIN: Duration = Duration::from_millis(1_500);
 /// A sync takes this long when it is slow.
 const SLOW_SYNC_MS: u32 = 400;
@@ -29,6 +30,9 @@ const SYNC_MS: u32 = 2;
 const EXIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The exit code of a broker whose store failed.
 const EXIT_STORE: i32 = 4;
+
+/// Kafka's number of this API.
+const ADD_PARTITIONS_TO_TXN: i16 = 24;
 
 /// One thing that can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -115,6 +119,12 @@ impl Target {
         }
     }
 
+    /// Whether it advertises AddPartitionsToTxn.
+    pub fn serves_transactions(&self) -> bool {
+        let versions = Client::connect(self.address()).call(&messages::ApiVersionsRequest::default(), 0);
+        versions.api_keys.iter().any(|api| api.api_key == ADD_PARTITIONS_TO_TXN)
+    }
+
     /// What can be done to it; of that, what `TEST_FAULTS` names, if it does.
     ///
     /// # Panics
@@ -194,6 +204,11 @@ fn suffer(broker: &mut Broker, rig: &PowerRig, fault: Fault, dice: &mut Random) 
         Fault::FullDisk => {
             rig.disk(Disk::Full);
             std::thread::sleep(Duration::from_secs(4));
+            assert!(
+                broker.log().contains("disk nearly full"),
+                "the broker did not notice:\n{}",
+                broker.log()
+            );
         }
         Fault::NoSpace => {
             rig.disk(Disk::NoSpace);
