@@ -3,8 +3,9 @@
 # platform's own package manager, saying what it does before it does it. Quick when all is present.
 #
 #   setup.sh build                                   libclang, for RocksDB's bindings
-#   setup.sh clients [python|node|go|java|kcat]...   the client suites' tools (default: all)
-#   setup.sh has python|node|go|java|kcat            exit 0 when that client's tools are ready
+#   setup.sh clients [python|node|go|java|kcat|ecosystem]...   the client suites' tools (default: all);
+#                                                    ecosystem: Kafka Streams, Connect and Flink
+#   setup.sh has python|node|go|java|kcat|ecosystem  exit 0 when that client's tools are ready
 #
 # With CI=true a missing runtime (Java, Maven, Go, Node, kcat) is installed; elsewhere it is a visible
 # skip that names the command. Without root or sudo the script stops with the command to type.
@@ -13,7 +14,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/chronik
 KAFKA_VERSION=4.3.0
-CLIENTS=(python node go java kcat)
+CLIENTS=(python node go java kcat ecosystem)
 
 say() { echo "setup: $*"; }
 die() { echo "setup: $*" >&2; exit 1; }
@@ -44,6 +45,7 @@ package() {
         apt-get/go) echo golang-go ;;
         dnf/go) echo golang ;;
         pacman/go | apk/go | brew/go) echo go ;;
+        */ecosystem) package java ;;
         apt-get/java) echo "openjdk-17-jdk-headless maven" ;;
         dnf/java) echo "java-17-openjdk-devel maven" ;;
         pacman/java) echo "jdk17-openjdk maven" ;;
@@ -100,7 +102,7 @@ runtime_present() {
         python) have python3 && python3 -c 'import venv, ensurepip' 2> /dev/null ;;
         node) have node && have npm ;;
         go) have go && [ "$(go_minor)" -ge 21 ] ;; # from 1.21 on, go fetches the toolchain go.mod names
-        java) have java && have javac && have mvn && [ "$(java_major)" -ge 17 ] ;;
+        java | ecosystem) have java && have javac && have mvn && [ "$(java_major)" -ge 17 ] ;;
         kcat) have kcat ;;
     esac
 }
@@ -137,6 +139,8 @@ node_ready() { [ "$(cat "$ROOT/tests/clients/node/node_modules/.stamp" 2> /dev/n
 go_ready() { [ "$(cat "$CACHE/go-suite.stamp" 2> /dev/null)" = "$(stamp "$ROOT"/tests/clients/go/*)" ] && [ -x "$CACHE/go-suite" ]; }
 java_ready() { [ "$(cat "$CACHE/kafka-$KAFKA_VERSION/.stamp" 2> /dev/null)" = "$(stamp "$ROOT/tests/oracle/java/pom.xml")" ]; }
 kcat_ready() { have kcat; }
+ecosystem_stamp() { stamp "$ROOT/tests/ecosystem/kafka/pom.xml" "$ROOT/tests/ecosystem/flink/pom.xml"; }
+ecosystem_ready() { [ "$(cat "$CACHE/ecosystem/.stamp" 2> /dev/null)" = "$(ecosystem_stamp)" ]; }
 
 python_install() {
     say "python clients: a virtual environment in $CACHE/venv, from tests/clients/python/requirements.txt"
@@ -167,6 +171,16 @@ java_install() {
 }
 
 kcat_install() { install kcat; }
+
+ecosystem_install() {
+    local jars=$CACHE/ecosystem poms=$ROOT/tests/ecosystem
+    say "ecosystem: Kafka Streams, Connect and Flink from Maven Central to $jars (about 200 MB)"
+    rm -rf "$jars"
+    mvn -q -B -f "$poms/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$jars/kafka"
+    mvn -q -B -f "$poms/kafka/pom.xml" dependency:copy@eos-driver -DoutputDirectory="$jars/eos-driver"
+    mvn -q -B -f "$poms/flink/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$jars/flink"
+    ecosystem_stamp > "$jars/.stamp"
+}
 
 clients() {
     local client
