@@ -50,7 +50,9 @@ fn scan(criterion: &mut Criterion) {
                 black_box(&copy);
             },
             || {
-                let read = engine.wait(log.read(offset, READ_BYTES, true, Isolation::Uncommitted)).expect("a sound log");
+                let read = engine
+                    .wait(log.read(offset, READ_BYTES, true, Isolation::Uncommitted))
+                    .expect("a sound log");
                 offset += (read.bytes / valid.bytes.len()) as i64 * records;
                 offset = if offset >= last { 0 } else { offset };
                 black_box(read);

@@ -10,6 +10,13 @@ pub const TIMESTAMP_SCAN_BYTES: usize = 1 << 20;
 /// Bytes a batch may have once decompressed, when the engine looks inside it for a timestamp.
 pub const DECOMPRESSED_BYTES_MAX: usize = 1 << 30;
 
+/// Bytes of rewritten batches that the cleaner commits at once, give or take one batch; appends wait no longer than that
+/// takes to write.
+pub const CLEAN_COMMIT_BYTES: usize = 1 << 20;
+
+/// Batches that the cleaner changes in one commit.
+pub const CLEAN_COMMIT_BATCHES: usize = 1024;
+
 /// Producer ids reserved by one durable write.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
 

@@ -16,6 +16,7 @@
 //! | index | `04` | partition (8), segment base (8), timestamp (8) | first offset to look at (8) | [`log`] |
 //! | index | `05` | partition (8), producer id (8) | [`producer::ProducerValue`] | [`producer`] |
 //! | index | `06` | partition (8), offset of the abort marker (8) | [`aborted::AbortedValue`] | [`aborted`] |
+//! | index | `0a` | partition (8) | [`clean::CleanValue`] | [`clean`] |
 //!
 //! Tags, layouts and field numbers are never reused. A change that an older binary cannot read raises
 //! [`system::FORMAT_VERSION`].
@@ -23,6 +24,7 @@
 
 pub mod aborted;
 pub mod batch;
+pub mod clean;
 pub mod group;
 pub mod log;
 pub mod producer;

@@ -19,6 +19,14 @@ pub struct LogConfig {
     pub cleanup_delete: bool,
     /// `cleanup.policy` contains `compact`: records must have keys.
     pub cleanup_compact: bool,
+    /// `min.cleanable.dirty.ratio`: the part of a log that must be new before it is cleaned.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`: a record stays at least this long, superseded or not.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: a record is looked at by the cleaner after this time at the latest.
+    pub max_compaction_lag_ms: i64,
+    /// `delete.retention.ms`: how long tombstones stay after the first pass that saw them.
+    pub delete_retention_ms: i64,
     /// `index.interval.bytes`: bytes between two entries of the time index.
     pub index_interval_bytes: u64,
     /// `chronik.durability`.
@@ -35,6 +43,14 @@ pub struct LogConfig {
     pub compression: TargetCompression,
 }
 
+impl LogConfig {
+    /// Age at which a segment is closed, ms. What a compacted topic's active segment holds cannot be cleaned, so it
+    /// closes in time for the longest lag (Kafka's `LogConfig.maxSegmentMs`).
+    pub fn roll_ms(&self) -> i64 {
+        if self.cleanup_compact { self.segment_ms.min(self.max_compaction_lag_ms) } else { self.segment_ms }
+    }
+}
+
 impl Default for LogConfig {
     /// Kafka's defaults, but for the segment size, which is Chronik's 250 MB.
     fn default() -> Self {
@@ -45,6 +61,10 @@ impl Default for LogConfig {
             retention_bytes: None,
             cleanup_delete: true,
             cleanup_compact: false,
+            min_cleanable_dirty_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            delete_retention_ms: 24 * 3_600_000,
             index_interval_bytes: 4096,
             durability: Durability::Sync,
             max_message_bytes: 1_048_588,

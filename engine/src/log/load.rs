@@ -1,8 +1,9 @@
-//! Logs as they were at the last durable moment: four scans over small values, whatever the data's size.
+//! Logs as they were at the last durable moment: scans over small values, whatever the data's size.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::Segment;
+use crate::keys::clean::CleanValue;
 use crate::keys::log::{EpochValue, LogValue, TailValue};
 use crate::keys::producer::ProducerValue;
 use crate::keys::{self, PartitionId, decode};
@@ -22,6 +23,7 @@ pub(crate) struct LoadedLog {
     pub(super) open: BTreeMap<i64, i64>,
     /// Offset of the newest abort marker, -1 when there is none.
     pub(super) newest_aborted: i64,
+    pub(super) clean: CleanValue,
     /// Why the partition cannot serve, if what is stored of it does not fit together.
     pub(crate) broken: Option<&'static str>,
 }
@@ -38,6 +40,7 @@ impl Default for LoadedLog {
             producers: HashMap::new(),
             open: BTreeMap::new(),
             newest_aborted: -1,
+            clean: CleanValue::NEVER,
             broken: None,
         }
     }
@@ -83,6 +86,10 @@ pub(crate) async fn load_all(store: &dyn Store) -> Result<HashMap<PartitionId, L
         let log = logs.entry(partition).or_default();
         log.open.extend(state.txn_first_offset.map(|first_offset| (first_offset, producer_id)));
         log.producers.insert(producer_id, state);
+    }
+    for (key, value) in scan_all(store, Keyspace::Index, keys::clean::all()).await? {
+        logs.entry(keys::log::parse_partition(&key)?).or_default().clean =
+            decode(&value, "cleaner checkpoint")?;
     }
     for log in logs.values_mut() {
         log.broken = log.check().err();

@@ -8,6 +8,7 @@
 //! read a clock, and to know who is asking.
 
 mod append;
+mod clean;
 mod config;
 mod load;
 mod marker;
@@ -23,11 +24,12 @@ mod wait;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 pub use append::{Appended, Vouched};
+pub use clean::{CleanError, CleanOptions, CleanPass, CleanReport, CleanStep, Cleanable, CleanedTo};
 pub use config::LogConfig;
 pub(crate) use load::{LoadedLog, load_all};
 pub use read::LogRead;
@@ -39,6 +41,7 @@ pub use wait::Waiter;
 
 use crate::error::ReadError;
 use crate::keys::PartitionId;
+use crate::keys::clean::CleanValue;
 use crate::keys::log::EpochValue;
 use crate::producer::ProducerState;
 use crate::store::{CommitObserver, Store, Ticket};
@@ -57,6 +60,8 @@ pub struct PartitionLog {
     /// First offset there is, as far as that is durable; written by the commit observer alone.
     durable_start: AtomicI64,
     waiters: WaiterList,
+    /// A pass of the cleaner is under way; there is one at a time.
+    cleaning: AtomicBool,
     state: Mutex<LogState>,
 }
 
@@ -73,6 +78,8 @@ struct LogState {
     producers: HashMap<i64, ProducerState>,
     transactions: LogTransactions,
     ring: Ring,
+    /// How far the log was cleaned.
+    clean: CleanValue,
     /// The newest commit; whatever depends on state seen under the lock waits for it.
     last_ticket: Ticket,
 }
@@ -127,6 +134,7 @@ impl PartitionLog {
             high_watermark: AtomicI64::new(loaded.next_offset),
             durable_start: AtomicI64::new(loaded.log_start_offset),
             waiters: WaiterList::default(),
+            cleaning: AtomicBool::new(false),
             state: Mutex::new(LogState {
                 status: Status::Online,
                 log_start_offset: loaded.log_start_offset,
@@ -137,6 +145,7 @@ impl PartitionLog {
                 transactions: LogTransactions::new(loaded.open, loaded.newest_aborted),
                 producers: loaded.producers,
                 ring: Ring::default(),
+                clean: loaded.clean,
                 last_ticket: Ticket::resolved(Ok(())),
             }),
         });

@@ -41,7 +41,10 @@ impl PartitionLog {
     ) -> Result<LogRead, ReadError> {
         loop {
             // Before the scan: whatever ends before this ended before it, and the index has it if it was aborted.
-            let before = self.offsets();
+            let (before, forgotten) = {
+                let state = self.state.lock();
+                (self.offsets_of(&state), state.transactions.forgotten())
+            };
             let end = before.visible_end(isolation);
             if let Some(read) = self.read_memory(offset, max_bytes, at_least_one, isolation)? {
                 return Ok(read);
@@ -53,14 +56,26 @@ impl PartitionLog {
                 (Isolation::Committed, Some(last)) => self.aborted_between(offset, last + 1).await?,
                 _ => Vec::new(),
             };
-            let offsets = self.offsets();
+            let (offsets, gaps_below, still_known) = {
+                let state = self.state.lock();
+                let still_known = state.transactions.forgotten() == forgotten;
+                (self.offsets_of(&state), state.clean.gaps_below, still_known)
+            };
             // A batch dropped between the start check and the scan would be skipped in silence, since clients accept
             // gaps, and an aborted transaction dropped meanwhile would be shown: look at the start again, and refuse
             // (the next turn does) when it has passed the position.
             if offsets.readable_from > offset {
                 continue;
             }
-            self.check_contains(offset, end, &chunk)?;
+            // Nor may the cleaner have dropped the data of an aborted transaction, and then word of it, in between.
+            if isolation == Isolation::Committed && !still_known {
+                continue;
+            }
+            if chunk.entries.is_empty() && end < gaps_below {
+                // The log went on since the end was read, and all before it was cleaned away.
+                continue;
+            }
+            self.check_contains(offset, end, gaps_below, &chunk)?;
             let offsets = Offsets {
                 high_watermark: before.high_watermark,
                 last_stable_offset: before.last_stable_offset,
@@ -120,7 +135,7 @@ impl PartitionLog {
     }
 
     /// The aborted transactions with an offset in `from..end`, from memory or from the index.
-    async fn aborted_between(&self, from: i64, end: i64) -> Result<Vec<AbortedTxn>, ReadError> {
+    pub(super) async fn aborted_between(&self, from: i64, end: i64) -> Result<Vec<AbortedTxn>, ReadError> {
         if let Some(known) = self.state.lock().transactions.aborted_between(from, end) {
             return Ok(known);
         }
@@ -164,10 +179,10 @@ impl PartitionLog {
         bytes
     }
 
-    /// There is a batch at every offset between the start and the watermark of a log that is not compacted. None
+    /// There is a batch at every offset between the start and the watermark, but for where the cleaner has been. None
     /// where one must be means that the store lost it, which a client would pass over in silence.
-    fn check_contains(&self, offset: i64, end: i64, chunk: &Chunk) -> Result<(), ReadError> {
-        first_gap(offset, end, chunk).map_or(Ok(()), |missing| {
+    fn check_contains(&self, offset: i64, end: i64, gaps_below: i64, chunk: &Chunk) -> Result<(), ReadError> {
+        first_gap(offset, end, gaps_below, chunk).map_or(Ok(()), |missing| {
             let reason = format!("no batch at offset {missing}, and there are {end} durable ones");
             Err(self.read_failed(StoreError::Corrupt(reason.into())))
         })
@@ -184,12 +199,14 @@ impl PartitionLog {
 }
 
 /// The first offset from `offset` on that no batch of the chunk holds, though a batch behind it is there, or none is.
-fn first_gap(offset: i64, end: i64, chunk: &Chunk) -> Option<i64> {
+/// Gaps that end at or below `gaps_below` are the cleaner's, which leaves a batch at the end of what it cleans.
+fn first_gap(offset: i64, end: i64, gaps_below: i64, chunk: &Chunk) -> Option<i64> {
     let mut next = offset;
     for (key, batch) in &chunk.entries {
         let base = batch.first_chunk().map_or(i64::MAX, |base| i64::from_be_bytes(*base));
         // The first may begin before the offset asked for.
         let follows = if next == offset { base <= next } else { base == next };
+        let follows = follows || (base > next && base <= gaps_below);
         let last = keys::batch::parse(key).ok().map(|(_, last)| last);
         match last {
             Some(last) if follows && last >= next => next = last + 1,

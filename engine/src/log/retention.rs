@@ -142,7 +142,8 @@ impl PartitionLog {
     pub(crate) fn remove_all(&self, write: &mut WriteBatch) {
         let batches = keys::batch::all(self.id);
         write.trim(Keyspace::Batches, batches.start, batches.end);
-        let others = [keys::producer::all_of(self.id), keys::aborted::all_of(self.id)];
+        let others =
+            [keys::producer::all_of(self.id), keys::aborted::all_of(self.id), keys::clean::all_of(self.id)];
         for range in keys::log::all_of(self.id).into_iter().chain(others) {
             write.trim(Keyspace::Index, range.start, range.end);
         }

@@ -75,6 +75,13 @@ impl Ring {
         cost
     }
 
+    /// Drops the batches that end before `offset`; returns how many, and what they cost.
+    pub(super) fn drop_below(&mut self, offset: i64) -> (usize, usize) {
+        let count = self.entries.partition_point(|entry| entry.last_offset < offset);
+        let cost = self.entries.drain(..count).map(|entry| entry.cost()).sum();
+        (count, cost)
+    }
+
     /// Drops all; returns what they cost.
     pub(super) fn clear(&mut self) -> usize {
         std::mem::take(&mut self.entries).iter().map(RingEntry::cost).sum()
@@ -126,6 +133,20 @@ impl RingBudget {
                 order.used_bytes = order.used_bytes.saturating_sub(freed);
             }
         }
+    }
+
+    /// Takes off the `count` oldest batches of `log`, which has dropped them.
+    pub(super) fn dropped(&self, log: &Arc<PartitionLog>, mut count: usize, cost: usize) {
+        if count == 0 {
+            return;
+        }
+        let mut order = self.order.lock();
+        order.used_bytes = order.used_bytes.saturating_sub(cost);
+        order.arrivals.retain(|arrival| {
+            let theirs = count > 0 && std::ptr::eq(arrival.as_ptr(), Arc::as_ptr(log));
+            count -= usize::from(theirs);
+            !theirs
+        });
     }
 
     /// Takes off the cost of a ring that was cleared.

@@ -4,7 +4,7 @@ use crate::keys::log::SegmentValue;
 
 use super::LogConfig;
 
-/// One segment. The active one grows; a sealed one never changes.
+/// One segment. The active one grows; a sealed one changes only by cleaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// First offset.
@@ -62,7 +62,7 @@ impl Segment {
         } else {
             now_ms.saturating_sub(self.created_ms)
         };
-        self.bytes + batch_bytes > config.segment_bytes || age > config.segment_ms
+        self.bytes + batch_bytes > config.segment_bytes || age > config.roll_ms()
     }
 
     /// Adds a batch.
@@ -128,5 +128,7 @@ mod tests {
         timeless.push(1, 1, -1, 7);
         assert!(!timeless.must_roll(1, -1, 1007, &config));
         assert!(timeless.must_roll(1, -1, 1008, &config));
+        let lag = LogConfig { cleanup_compact: true, max_compaction_lag_ms: 500, ..config };
+        assert!(timeless.must_roll(1, -1, 508, &lag), "a compacted log rolls in time for its longest lag");
     }
 }

@@ -52,7 +52,12 @@ impl PartitionLog {
         if largest < 0 || of_oldest.is_some_and(|found| found.timestamp_ms >= largest) {
             return Ok(of_oldest);
         }
-        self.search(|segment| segment.max_timestamp == largest, largest).await
+        let found = self.search(|segment| segment.max_timestamp == largest, largest).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        // A pass of the cleaner has dropped the record and not yet come to the end of its segment.
+        self.look_through(self.high_watermark()).await
     }
 
     /// The first record of the oldest segment that bears the largest timestamp there. DeleteRecords may have cut into
@@ -163,7 +168,7 @@ impl PartitionLog {
         Ok(best)
     }
 
-    async fn scan_batches(&self, from: i64, to: i64) -> Result<Vec<Bytes>, ReadError> {
+    pub(super) async fn scan_batches(&self, from: i64, to: i64) -> Result<Vec<Bytes>, ReadError> {
         let range = keys::batch::range(self.id, from, to);
         let chunk = self
             .store
@@ -188,15 +193,19 @@ impl PartitionLog {
         let found = |offset, timestamp_ms| {
             Some(TimestampOffset { offset, timestamp_ms, leader_epoch: header.partition_leader_epoch })
         };
-        if header.timestamp_type() == TimestampType::LogAppendTime {
-            // Every record bears the batch's time.
+        let stamped = header.timestamp_type() == TimestampType::LogAppendTime;
+        if stamped && header.record_count == header.last_offset_delta.saturating_add(1) {
+            // Every record bears the batch's time, and none was cleaned away.
             return Ok(found(header.base_offset.max(floor), header.max_timestamp));
         }
         let mut records = view.records(DECOMPRESSED_BYTES_MAX).map_err(|error| self.corrupt_batch(&error))?;
         while let Some(record) = records.next_record().map_err(|error| self.corrupt_batch(&error))? {
             // Stored bytes are not trusted to be in range.
             let offset = header.base_offset.wrapping_add(record.offset_delta.into());
-            let record_ms = header.base_timestamp.wrapping_add(record.timestamp_delta);
+            let record_ms = match stamped {
+                true => header.max_timestamp,
+                false => header.base_timestamp.wrapping_add(record.timestamp_delta),
+            };
             if record_ms >= timestamp_ms && offset >= floor {
                 return Ok(found(offset, record_ms));
             }

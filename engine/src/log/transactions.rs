@@ -58,12 +58,14 @@ pub(super) struct LogTransactions {
     /// way, at most.
     ending: VecDeque<(i64, i64)>,
     aborted: RecentAborts,
+    /// How often the cleaner has dropped word of an aborted transaction.
+    forgotten: u64,
 }
 
 impl LogTransactions {
     /// As loaded: `open` by first offset, and the offset of the newest abort marker, -1 when there is none.
     pub(super) fn new(open: BTreeMap<i64, i64>, newest_aborted: i64) -> Self {
-        Self { open, ending: VecDeque::new(), aborted: RecentAborts::new(newest_aborted) }
+        Self { open, ending: VecDeque::new(), aborted: RecentAborts::new(newest_aborted), forgotten: 0 }
     }
 
     /// A transaction of `producer_id` begins at `first_offset`.
@@ -100,6 +102,18 @@ impl LogTransactions {
     /// Notes an aborted transaction, newer than all before it.
     pub(super) fn aborted(&mut self, aborted: AbortedTxn) {
         self.aborted.push(aborted);
+    }
+
+    /// Drops word of a transaction that has no data left. Its marker may go later, and a reader who was told of the
+    /// transaction then would skip all that its producer has written since.
+    pub(super) fn forget(&mut self, last_offset: i64) {
+        self.aborted.entries.retain(|entry| entry.last_offset != last_offset);
+        self.forgotten += 1;
+    }
+
+    /// Changes with each [`Self::forget`].
+    pub(super) fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// The offset of the newest abort marker, -1 when there is none.

@@ -73,6 +73,15 @@ pub enum Op {
         /// First key kept.
         to: Bytes,
     },
+    /// Changes nothing; gives the space of what was removed or overwritten in `from <= key < to` back later.
+    Reclaim {
+        /// Where.
+        keyspace: Keyspace,
+        /// First key.
+        from: Bytes,
+        /// First key that is not meant.
+        to: Bytes,
+    },
 }
 
 /// Who is told of a batch, and the token it was tagged with.
@@ -111,6 +120,11 @@ impl WriteBatch {
         let (from, to) = (from.into(), to.into());
         self.bytes += from.len() + to.len();
         self.ops.push(Op::Trim { keyspace, from, to });
+    }
+
+    /// Asks for the space of what was removed or overwritten in `from <= key < to`. Nothing else changes.
+    pub fn reclaim(&mut self, keyspace: Keyspace, from: impl Into<Bytes>, to: impl Into<Bytes>) {
+        self.ops.push(Op::Reclaim { keyspace, from: from.into(), to: to.into() });
     }
 
     /// Has `observer` told once the batch reached its durability. One observer a batch.

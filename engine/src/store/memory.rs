@@ -383,7 +383,8 @@ impl Image {
                         map.remove(key);
                     });
                 }
-                Op::Trim { .. } => {}
+                // Maps hold nothing that was removed.
+                Op::Trim { .. } | Op::Reclaim { .. } => {}
             }
         }
     }

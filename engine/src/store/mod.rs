@@ -14,7 +14,8 @@
 //! 6. Reads see every applied batch, durable or not, so what clients may see is gated above, by the durable
 //!    watermark. A read that starts after a ticket resolved sees that batch.
 //! 7. A [`Snapshot`] shows one moment, however long it is held.
-//! 8. A trimmed range is gone for reads at once; its space comes back later, without further writes.
+//! 8. A trimmed range is gone for reads at once; its space comes back later, without further writes. So does the space
+//!    of what was deleted or overwritten in a range named by [`WriteBatch::reclaim`], which changes nothing else.
 //! 9. Scans go forward, honour both bounds, and stop at a byte budget, but never return nothing when there is
 //!    something.
 //! 10. A failed write or fsync is final: every waiting and every later ticket fails, and the failure handler given

@@ -96,6 +96,11 @@ pub struct RecordWalker<'a> {
 }
 
 impl RecordWalker<'_> {
+    /// Back to the first record, without decompressing again.
+    pub fn rewind(&mut self) {
+        (self.position, self.index) = (0, 0);
+    }
+
     /// The next record, `None` after the last.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub struct BrokerConfig {
     pub topics: TopicSettings,
     /// How often old data is looked for.
     pub retention: RetentionSettings,
+    /// How compacted topics are cleaned.
+    pub cleaner: CleanerSettings,
     /// Consumer groups and committed offsets.
     pub group: GroupSettings,
     /// Idempotent producers.
@@ -92,6 +94,19 @@ pub struct TopicSettings {
 pub struct RetentionSettings {
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval_ms: u64,
+}
+
+/// How compacted topics are cleaned.
+#[derive(Debug, Clone, Default)]
+pub struct CleanerSettings {
+    /// `log.cleaner.enable`.
+    pub enable: bool,
+    /// `log.cleaner.backoff.ms`: between two looks for something to clean.
+    pub backoff_ms: u64,
+    /// `log.cleaner.io.max.bytes.per.second`: read and written together.
+    pub io_bytes_per_second: f64,
+    /// `log.cleaner.dedupe.buffer.size`: bytes for keys.
+    pub dedupe_buffer_bytes: usize,
 }
 
 /// Consumer groups and committed offsets.

@@ -155,6 +155,15 @@ impl FromValue for i64 {
     }
 }
 
+impl FromValue for f64 {
+    fn from_value(value: &Value) -> Self {
+        match value {
+            Value::Double(number) => *number,
+            other => unreachable!("a fraction's row has a fraction's kind, not {other:?}"),
+        }
+    }
+}
+
 impl FromValue for i32 {
     fn from_value(value: &Value) -> Self {
         i32::try_from(i64::from_value(value)).expect("Kind::Int is checked to fit 32 bits")

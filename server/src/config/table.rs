@@ -57,15 +57,22 @@ fn host_port(text: &str) -> Result<(), String> {
     text.parse::<HostPort>().map(|_| ())
 }
 
+fn positive(text: &str) -> Result<(), String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 => Ok(()),
+        _ => Err(format!("`{text}` is not a number above 0")),
+    }
+}
+
 fn log_directives(text: &str) -> Result<(), String> {
     text.parse::<tracing_subscriber::filter::EnvFilter>()
         .map(|_| ())
         .map_err(|error| format!("`{text}` is neither a level nor a list of directives: {error}"))
 }
 
-use Check::{Any, AtLeast, Between, Level, ListOf, NonEmpty, OneOf, With};
+use Check::{Any, AtLeast, Between, Fraction, Level, ListOf, NonEmpty, OneOf, With};
 use Importance::{High, Low, Medium};
-use Kind::{Boolean, Int, List, Long, Password, String as Text};
+use Kind::{Boolean, Double, Int, List, Long, Password, String as Text};
 
 #[rustfmt::skip]
 static SETTINGS: &[Setting] = &[
@@ -120,7 +127,23 @@ static SETTINGS: &[Setting] = &[
     row("log.retention.check.interval.ms", Long, Some("300000"), AtLeast(1), Medium, field!(retention.retention_check_interval_ms),
         "How often partitions are looked at for data to delete."),
     row("log.cleanup.policy", List, Some("delete"), ListOf(&["delete", "compact"]), Medium, Bind::TopicDefault("cleanup.policy"),
-        "`delete` applies retention; `compact` asks for keys on every record."),
+        "`delete` applies retention; `compact` keeps the latest value of each key."),
+    row("log.cleaner.enable", Boolean, Some("true"), Any, Medium, field!(cleaner.enable),
+        "Clean compacted topics in the background. Without it they only grow; `chronik-server compact now` still cleans them."),
+    row("log.cleaner.backoff.ms", Long, Some("15000"), AtLeast(1), Medium, field!(cleaner.backoff_ms),
+        "How often the cleaner looks for partitions to clean when there was none."),
+    row("log.cleaner.io.max.bytes.per.second", Double, Some("33554432"), With(positive), Medium, field!(cleaner.io_bytes_per_second),
+        "Bytes of records that the cleaner reads and writes together in a second, so that producers and consumers keep the disk. Kafka's default is unlimited."),
+    row("log.cleaner.dedupe.buffer.size", Long, Some("134217728"), AtLeast(1 << 20), Medium, field!(cleaner.dedupe_buffer_bytes),
+        "Bytes that the cleaner may take for keys, 24 and a little more for each; taken as it needs them, while it cleans. 128 MiB hold about 4 million keys; a partition with more takes several passes."),
+    row("log.cleaner.min.cleanable.ratio", Double, Some("0.5"), Fraction, Medium, Bind::TopicDefault("min.cleanable.dirty.ratio"),
+        "Part of a compacted partition's closed segments that must be new before it is cleaned."),
+    row("log.cleaner.min.compaction.lag.ms", Long, Some("0"), AtLeast(0), Medium, Bind::TopicDefault("min.compaction.lag.ms"),
+        "How long a record of a compacted topic stays although a later one has its key."),
+    row("log.cleaner.max.compaction.lag.ms", Long, Some("9223372036854775807"), AtLeast(1), Medium, Bind::TopicDefault("max.compaction.lag.ms"),
+        "Time after which a record of a compacted topic is looked at by the cleaner at the latest."),
+    row("log.cleaner.delete.retention.ms", Long, Some("86400000"), AtLeast(0), Medium, Bind::TopicDefault("delete.retention.ms"),
+        "How long a compacted topic keeps a tombstone after the first pass of the cleaner that saw it."),
     row("log.index.interval.bytes", Int, Some("4096"), AtLeast(0), Medium, Bind::TopicDefault("index.interval.bytes"),
         "Bytes of a log between two entries of its time index."),
     row("log.message.timestamp.type", Text, Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]), Medium, Bind::TopicDefault("message.timestamp.type"),

@@ -33,6 +33,10 @@ pub fn log_config(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -
         retention_bytes: u64::try_from(layers.long("retention.bytes")).ok(),
         cleanup_delete: policies.contains(&"delete"),
         cleanup_compact: policies.contains(&"compact"),
+        min_cleanable_dirty_ratio: layers.double("min.cleanable.dirty.ratio"),
+        min_compaction_lag_ms: layers.long("min.compaction.lag.ms"),
+        max_compaction_lag_ms: layers.long("max.compaction.lag.ms"),
+        delete_retention_ms: layers.long("delete.retention.ms"),
         index_interval_bytes: u64::try_from(layers.int("index.interval.bytes")).unwrap_or(0),
         durability: match layers.text("chronik.durability").as_str() {
             "os" => Durability::Os,
@@ -101,6 +105,13 @@ impl Layers<'_> {
         match self.value(name) {
             Value::Int(number) => number,
             other => unreachable!("a long's row has a long's kind, not {other:?}"),
+        }
+    }
+
+    fn double(&self, name: &str) -> f64 {
+        match self.value(name) {
+            Value::Double(number) => number,
+            other => unreachable!("a double's row has a double's kind, not {other:?}"),
         }
     }
 

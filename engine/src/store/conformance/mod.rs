@@ -64,6 +64,7 @@ pub const TESTS: &[Test] = &[
     ("7: a snapshot shows one moment", sentences::a_snapshot_shows_one_moment),
     ("8: a trimmed range is gone at once", sentences::a_trimmed_range_is_gone_at_once),
     ("8: trimmed space comes back by itself", sentences::trimmed_space_comes_back_by_itself),
+    ("8: reclaimed space comes back by itself", sentences::reclaimed_space_comes_back_by_itself),
     ("9: scans honour both bounds", sentences::scans_honour_both_bounds),
     ("9: scans stop at their budget, never empty", sentences::scans_stop_at_their_budget_never_empty),
     ("10: a failed write is final", sentences::a_failed_write_is_final),

@@ -91,7 +91,7 @@ impl Run {
             for _ in 0..1 + self.random.below(5) {
                 let (index, keyspace) = self.any_keyspace();
                 let key = self.any_key();
-                match self.random.below(10) {
+                match self.random.below(11) {
                     0..7 => {
                         let value = self.any_value();
                         self.map.insert((index, key.clone()), value.clone());
@@ -100,6 +100,10 @@ impl Run {
                     7 | 8 => {
                         self.map.remove(&(index, key.clone()));
                         batch.delete(keyspace, key);
+                    }
+                    9 => {
+                        let to = self.any_key();
+                        batch.reclaim(keyspace, key, to);
                     }
                     _ => {
                         let to = self.any_key();

@@ -232,7 +232,7 @@ impl Committer {
             }
             pending.resolver.resolve(Ok(()));
             for op in pending.ops {
-                if let Op::Trim { keyspace, from, to } = op {
+                if let Op::Trim { keyspace, from, to } | Op::Reclaim { keyspace, from, to } = op {
                     self.housekeeping.reclaim_later(keyspace, from..to);
                 }
             }

@@ -422,7 +422,7 @@ impl Group {
                     to.len(),
                 );
             },
-            Op::Trim { .. } => {}
+            Op::Trim { .. } | Op::Reclaim { .. } => {}
         }
     }
 
