@@ -21,8 +21,8 @@ const ROUND_FAULTS: usize = Fault::ALL.len();
 const ROUNDS_FULL: usize = 6;
 /// Anomalies shown of a list that may have thousands.
 const SHOWN_MAX: usize = 10;
-/// A run without faults takes this long.
-const CALM: Duration = Duration::from_secs(30);
+/// Faults of a real Kafka's run.
+const FAULTS_BESIDE: usize = 6;
 /// Shortest and longest peace between two faults.
 const PEACE_MS: (usize, usize) = (500, 2_500);
 
@@ -37,9 +37,14 @@ fn peace(dice: &mut Random) {
 }
 
 /// The workload under these many faults, and everything read at the end.
-fn round(mut target: Target, is_transactional: bool, faults: usize, dice: &mut Random) -> Traces {
+fn round(
+    mut target: Target,
+    is_transactional: bool,
+    mut schedule: Schedule,
+    faults: usize,
+    dice: &mut Random,
+) -> Traces {
     let mut workload = Workload::start(target.address(), is_transactional, dice.next_u64());
-    let mut schedule = Schedule::new(&target.faults());
     peace(dice);
     for _ in 0..faults {
         let fault = schedule.next(dice);
@@ -47,9 +52,6 @@ fn round(mut target: Target, is_transactional: bool, faults: usize, dice: &mut R
         target.suffer(fault, dice);
         eprintln!("{fault:?} from {before} to {}", workload.clock());
         peace(dice);
-    }
-    if faults == 0 {
-        std::thread::sleep(CALM);
     }
     workload.stop();
     target.restart();
@@ -95,7 +97,8 @@ fn rounds(is_transactional: bool) {
         if is_transactional && !target.serves_transactions() {
             return eprintln!("SKIPPED: transactions, which this broker does not serve");
         }
-        assert_clean(&round(target, is_transactional, ROUND_FAULTS, &mut dice));
+        let schedule = Schedule::of_environment(&Fault::ALL);
+        assert_clean(&round(target, is_transactional, schedule, ROUND_FAULTS, &mut dice));
         done += 1;
         eprintln!("round {done}, transactions {is_transactional}: {:?}", begun.elapsed());
     }
@@ -112,7 +115,7 @@ fn no_anomaly_with_transactions_under_faults() {
 }
 
 /// That the workload asks for nothing a Kafka does not give.
-fn beside(is_transactional: bool) {
+fn beside(is_transactional: bool, faults: &[Fault]) {
     if Form::of_environment() == Form::Short {
         return eprintln!("SKIPPED: the same workload against a real Kafka; the full form runs it");
     }
@@ -120,19 +123,19 @@ fn beside(is_transactional: bool) {
         return eprintln!("SKIPPED: a real Kafka; to run it: scripts/setup.sh clients java");
     };
     let mut dice = seed(2 + u64::from(is_transactional));
-    let faults = std::env::var("TEST_FAULTS").map_or(0, |_| 2 * Fault::SIGNALS.len());
-    let faults = if is_transactional { faults } else { 2 * Fault::SIGNALS.len() };
-    assert_clean(&round(target, is_transactional, faults, &mut dice));
+    let schedule = Schedule::of_environment(faults);
+    assert_clean(&round(target, is_transactional, schedule, FAULTS_BESIDE, &mut dice));
 }
 
 #[test]
 fn no_anomaly_without_transactions_in_a_real_kafka_either() {
-    beside(false);
+    beside(false, &Fault::SIGNALS);
 }
 
 #[test]
 fn no_anomaly_with_transactions_in_a_real_kafka_either() {
-    beside(true);
+    // Not killed: see docs/anomalies.md.
+    beside(true, &[Fault::Pause]);
 }
 
 /// The suite's own proof.

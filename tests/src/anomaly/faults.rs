@@ -125,23 +125,6 @@ impl Target {
         versions.api_keys.iter().any(|api| api.api_key == ADD_PARTITIONS_TO_TXN)
     }
 
-    /// What can be done to it; of that, what `TEST_FAULTS` names, if it does.
-    ///
-    /// # Panics
-    /// When nothing is left.
-    pub fn faults(&self) -> Vec<Fault> {
-        let all: &[Fault] = match self {
-            Target::Chronik { .. } => &Fault::ALL,
-            Target::Kafka(_) => &Fault::SIGNALS,
-        };
-        let named = std::env::var("TEST_FAULTS").unwrap_or_default();
-        let is_named = |fault: &Fault| named.split(',').any(|name| name == format!("{fault:?}"));
-        let chosen: Vec<Fault> =
-            all.iter().copied().filter(|fault| named.is_empty() || is_named(fault)).collect();
-        assert!(!chosen.is_empty(), "TEST_FAULTS={named}: none of {all:?}");
-        chosen
-    }
-
     /// Lets it happen, and returns when the broker serves again.
     ///
     /// # Panics
@@ -333,9 +316,18 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Of these kinds.
-    pub fn new(kinds: &[Fault]) -> Self {
-        Self { kinds: kinds.to_vec(), left: Vec::new(), counts: BTreeMap::new() }
+    /// Of these kinds; of those that `TEST_FAULTS` names instead, if it does.
+    ///
+    /// # Panics
+    /// For a name that is none.
+    pub fn of_environment(kinds: &[Fault]) -> Self {
+        let named = std::env::var("TEST_FAULTS").unwrap_or_default();
+        let find = |name: &str| Fault::ALL.into_iter().find(|fault| format!("{fault:?}") == name);
+        let named = named.split(',').filter(|name| !name.is_empty());
+        let named: Vec<Fault> =
+            named.map(|name| find(name).unwrap_or_else(|| panic!("TEST_FAULTS: no fault {name}"))).collect();
+        let kinds = if named.is_empty() { kinds.to_vec() } else { named };
+        Self { kinds, left: Vec::new(), counts: BTreeMap::new() }
     }
 
     /// The next one.

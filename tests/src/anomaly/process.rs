@@ -3,6 +3,7 @@
 //! What counts as known is decided here. A commit that was never asked for has failed; one that was asked for and not
 //! answered is indeterminate, and its process is over.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ pub struct Process<'a> {
     keys: BTreeSet<Key>,
     /// Next offsets of what was polled and kept, in assign mode.
     positions: BTreeMap<Key, Offset>,
+    /// Whether a request of a transaction went unanswered for a while.
+    is_doubtful: Cell<bool>,
 }
 
 impl<'a> Process<'a> {
@@ -70,7 +73,9 @@ impl<'a> Process<'a> {
         let consumer = consumer(shared, seat, &group);
         let number = locked(&shared.history).process();
         let (keys, positions) = (BTreeSet::new(), BTreeMap::new());
-        let mut process = Self { shared, seat, number, producer, consumer, group, keys, positions };
+        let is_doubtful = Cell::new(false);
+        let mut process =
+            Self { shared, seat, number, producer, consumer, group, keys, positions, is_doubtful };
         process.choose(dice).then_some(process)
     }
 
@@ -198,7 +203,7 @@ impl<'a> Process<'a> {
             polls.for_each(|positions| self.positions.extend(positions));
         }
         self.complete(ticket, outcome, Action::Transact(plan));
-        is_usable && (outcome == Outcome::Ok || self.rewind())
+        is_usable && !self.is_doubtful.get() && (outcome == Outcome::Ok || self.rewind())
     }
 
     fn planned(&self, dice: &mut Random) -> Step {
@@ -264,7 +269,7 @@ impl<'a> Process<'a> {
         locked(&self.shared.history).commits_for(ticket, &self.group);
         let group = self.consumer.group_metadata().ok_or(KafkaError::Canceled)?;
         let offsets = client::list(polled);
-        insist(self.shared, || self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
+        self.insist(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
     }
 
     /// One record out for each record in, written down before it leaves.
@@ -280,10 +285,10 @@ impl<'a> Process<'a> {
 
     fn commit(&self) -> End {
         // Apart from the commit, so that it is known whether that was asked for.
-        if insist(self.shared, || self.producer.flush(CALL)).is_err() {
+        if self.insist(|| self.producer.flush(CALL)).is_err() {
             return End(Outcome::Fail, self.abort());
         }
-        match insist(self.shared, || self.producer.commit_transaction(CALL)) {
+        match self.insist(|| self.producer.commit_transaction(CALL)) {
             Ok(()) => End(Outcome::Ok, true),
             Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
                 self.shared.note("commit", &error);
@@ -303,7 +308,7 @@ impl<'a> Process<'a> {
         if !init(self.shared, &successor) {
             return End(Outcome::Fail, false);
         }
-        let committed = insist(self.shared, || self.producer.commit_transaction(CALL));
+        let committed = self.insist(|| self.producer.commit_transaction(CALL));
         let outcome = match &committed {
             Ok(()) => Outcome::Ok,
             Err(KafkaError::Transaction(error)) if error.is_fatal() || error.txn_requires_abort() => {
@@ -319,8 +324,30 @@ impl<'a> Process<'a> {
 
     /// Whether the transaction was aborted and the producer can go on.
     fn abort(&self) -> bool {
-        let aborted = insist(self.shared, || self.producer.abort_transaction(CALL));
+        let aborted = self.insist(|| self.producer.abort_transaction(CALL));
         aborted.inspect_err(|error| self.shared.note("abort", error)).is_ok()
+    }
+
+    /// Calls again whatever can be called again, for a while.
+    ///
+    /// Before transactions had an epoch each (KIP-890), which librdkafka does not use yet, a request that was delayed
+    /// and sent again could be done twice, the second time to the producer's next transaction: Jepsen's report on
+    /// Bufstream 0.1.0 shows it in Kafka. As it advises, a producer is not used again after such a delay; its
+    /// successor has another epoch.
+    fn insist(&self, mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match call() {
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
+                    self.shared.note("asked again", &error);
+                }
+                Err(KafkaError::Flush(error)) if Instant::now() < deadline => {
+                    self.shared.note("asked again", &error);
+                }
+                done => return done,
+            }
+            self.is_doubtful.set(true);
+        }
     }
 
     /// Goes back to where the group stands, after what was polled did not count; whether that succeeded.
@@ -356,20 +383,4 @@ fn init(shared: &Shared, producer: &Producing) -> bool {
         }
     }
     false
-}
-
-/// Calls again whatever can be called again, for a while.
-fn insist(shared: &Shared, mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match call() {
-            Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
-                shared.note("asked again", &error);
-            }
-            Err(KafkaError::Flush(error)) if Instant::now() < deadline => {
-                shared.note("asked again", &error);
-            }
-            done => return done,
-        }
-    }
 }
