@@ -10,6 +10,7 @@
 //! - [`log`]: one partition: append, read, time lookup, retention.
 //! - [`producer`]: idempotence (which sequence may come next).
 //! - [`topic`]: the catalogue of topics, on the meta shard.
+//! - [`settings`]: what is changed at run time besides topics: configs of brokers and others, finalized features.
 //! - [`Engine`]: opens it all and hands out [`log::PartitionLog`]s.
 //!
 //! # Offsets of one log
@@ -31,6 +32,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod producer;
+pub mod settings;
 pub mod store;
 pub mod topic;
 

@@ -6,6 +6,7 @@ use chronik_engine::Engine;
 
 use crate::config::BrokerConfig;
 use crate::coordinator::GroupCoordinator;
+use crate::dynamic::Dynamic;
 use crate::handlers::fetch::{FetchMemory, FetchSessions};
 use crate::limits::{FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX};
 use crate::metrics::BrokerMetrics;
@@ -15,8 +16,10 @@ use crate::runtime::{Clock, Stopping};
 pub struct Broker {
     /// Logs and topics.
     pub engine: Arc<Engine>,
-    /// What the operator asked for.
+    /// What the operator asked for at the start. A setting that may change since is asked of `dynamic`.
     pub config: Arc<BrokerConfig>,
+    /// What administrators change while the broker runs.
+    pub dynamic: Dynamic,
     /// Consumer groups.
     pub groups: GroupCoordinator,
     /// Incremental fetch sessions (KIP-227).
@@ -36,6 +39,7 @@ impl Broker {
     pub fn new(
         config: Arc<BrokerConfig>,
         engine: Arc<Engine>,
+        dynamic: Dynamic,
         groups: GroupCoordinator,
         clock: Clock,
         stopping: Stopping,
@@ -45,6 +49,7 @@ impl Broker {
             fetch_memory: FetchMemory::new(FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX),
             metrics: BrokerMetrics::new(),
             engine,
+            dynamic,
             groups,
             clock,
             stopping,

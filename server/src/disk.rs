@@ -48,14 +48,13 @@ pub fn resume_bytes(reserve_bytes: u64) -> u64 {
 
 /// Keeps the engine's writable mark true to the disk until `stopping` turns true.
 ///
-/// Produce stops below `reserve_bytes` free, and goes on from [`resume_bytes`].
+/// Produce stops below `reserve()` bytes free, asked at each look, and goes on from [`resume_bytes`].
 pub async fn watch_space(
     engine: Arc<Engine>,
     data_dir: PathBuf,
-    reserve_bytes: u64,
+    reserve: impl Fn() -> u64 + Send,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let resume_bytes = resume_bytes(reserve_bytes);
     let mut ticks = tokio::time::interval(Duration::from_millis(DISK_CHECK_INTERVAL_MS));
     while !*stopping.borrow() {
         tokio::select! {
@@ -69,6 +68,7 @@ pub async fn watch_space(
                 continue;
             }
         };
+        let reserve_bytes = reserve();
         let writable = engine.is_writable();
         if writable && free_bytes < reserve_bytes {
             tracing::error!(
@@ -77,7 +77,7 @@ pub async fn watch_space(
                 "disk nearly full: produce is refused until there is room"
             );
             engine.set_writable(false);
-        } else if !writable && free_bytes >= resume_bytes {
+        } else if !writable && free_bytes >= resume_bytes(reserve_bytes) {
             tracing::info!(free_bytes, "there is room on the disk again: produce is taken");
             engine.set_writable(true);
         }

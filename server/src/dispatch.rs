@@ -116,9 +116,11 @@ pub static APIS: &[Api] = &[
     ),
     api!(32, DescribeConfigs, DescribeConfigsRequest, 1..=4, handlers::configs::describe),
     api!(33, AlterConfigs, AlterConfigsRequest, 0..=2, handlers::configs::alter),
+    api!(34, AlterReplicaLogDirs, AlterReplicaLogDirsRequest, 1..=2, handlers::replicas::alter_log_dirs),
     api!(35, DescribeLogDirs, DescribeLogDirsRequest, 1..=5, handlers::cluster::describe_log_dirs),
     api!(37, CreatePartitions, CreatePartitionsRequest, 0..=3, handlers::topics::create_partitions),
     api!(42, DeleteGroups, DeleteGroupsRequest, 0..=2, handlers::groups::delete),
+    api!(43, ElectLeaders, ElectLeadersRequest, 0..=2, handlers::replicas::elect_leaders),
     api!(
         44,
         IncrementalAlterConfigs,
@@ -126,9 +128,26 @@ pub static APIS: &[Api] = &[
         0..=1,
         handlers::configs::incremental_alter
     ),
+    api!(
+        45,
+        AlterPartitionReassignments,
+        AlterPartitionReassignmentsRequest,
+        0..=1,
+        handlers::replicas::reassign
+    ),
+    api!(
+        46,
+        ListPartitionReassignments,
+        ListPartitionReassignmentsRequest,
+        0..=0,
+        handlers::replicas::list_reassignments
+    ),
     api!(47, OffsetDelete, OffsetDeleteRequest, 0..=0, handlers::group_offsets::delete),
+    api!(55, DescribeQuorum, DescribeQuorumRequest, 0..=2, handlers::quorum::describe),
+    api!(57, UpdateFeatures, UpdateFeaturesRequest, 0..=2, handlers::features::update),
     api!(60, DescribeCluster, DescribeClusterRequest, 0..=2, handlers::cluster::describe),
     api!(61, DescribeProducers, DescribeProducersRequest, 0..=0, handlers::records::describe_producers),
+    api!(64, UnregisterBroker, UnregisterBrokerRequest, 0..=0, handlers::quorum::unregister),
     api!(74, ListConfigResources, ListConfigResourcesRequest, 0..=1, handlers::configs::list_resources),
     api!(
         75,
@@ -137,6 +156,8 @@ pub static APIS: &[Api] = &[
         0..=0,
         handlers::metadata::describe_topic_partitions
     ),
+    api!(80, AddRaftVoter, AddRaftVoterRequest, 0..=1, handlers::quorum::add_voter),
+    api!(81, RemoveRaftVoter, RemoveRaftVoterRequest, 0..=0, handlers::quorum::remove_voter),
 ];
 
 /// The table's line for a key.

@@ -9,6 +9,7 @@ pub mod config;
 pub mod coordinator;
 pub mod disk;
 pub mod dispatch;
+pub mod dynamic;
 pub mod error_code;
 pub mod handlers;
 pub mod http;

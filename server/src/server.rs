@@ -16,6 +16,8 @@ use crate::broker::{Broker, ListenerInfo};
 use crate::config::BrokerConfig;
 use crate::coordinator::GroupCoordinator;
 use crate::disk;
+use crate::dynamic::Dynamic;
+use crate::dynamic::settings::Settings;
 use crate::http::{self, HttpState};
 use crate::limits::CLOSE_TIMEOUT_SECONDS;
 use crate::net::{self, BoundListener, ConnectionLimits, NamedListener, RequestMemory};
@@ -125,7 +127,7 @@ pub async fn run_on(
         disk::watch_space(
             engine.clone(),
             config.node.data_dir.clone(),
-            config.storage.disk_reserve_bytes,
+            disk_reserve(&broker),
             stopping.clone(),
         ),
     );
@@ -161,6 +163,12 @@ pub async fn run_on(
         .map_err(|error| StartError::Close(error.to_string()))
 }
 
+/// The reserve of this moment.
+fn disk_reserve(broker: &Arc<Broker>) -> impl Fn() -> u64 + Send + use<> {
+    let broker = broker.clone();
+    move || broker.dynamic.settings.current().storage.disk_reserve_bytes
+}
+
 /// What handlers share, over what the store holds.
 async fn open_broker(
     config: Arc<BrokerConfig>,
@@ -168,13 +176,17 @@ async fn open_broker(
     stopping: Stopping,
 ) -> Result<Arc<Broker>, StartError> {
     let clock = Clock::system();
-    let engine = Engine::open(vec![store], engine_options(&config))
+    let settings = Settings::new(config.clone());
+    let engine = Engine::open(vec![store], engine_options(&settings))
+        .await
+        .map_err(|error| StartError::DataDir(error.to_string()))?;
+    let dynamic = Dynamic::open(&engine, settings)
         .await
         .map_err(|error| StartError::DataDir(error.to_string()))?;
     let groups = GroupCoordinator::open(&engine, &config.group, clock.clone())
         .await
         .map_err(|error| StartError::DataDir(error.to_string()))?;
-    Ok(Broker::new(config, engine, groups, clock, stopping))
+    Ok(Broker::new(config, engine, dynamic, groups, clock, stopping))
 }
 
 /// Applies retention on `log.retention.check.interval.ms`.
@@ -184,7 +196,7 @@ async fn retention(broker: Arc<Broker>, mut stopping: watch::Receiver<bool>) {
         tokio::select! {
             () = tokio::time::sleep(interval) => {
                 let now_ms = broker.clock.now_ms();
-                let dropped = broker.engine.apply_retention(now_ms, broker.config.producers.producer_id_expiration_ms);
+                let dropped = broker.engine.apply_retention(now_ms, broker.dynamic.settings.current().producers.producer_id_expiration_ms);
                 if dropped > 0 {
                     tracing::info!(segments = dropped, "retention dropped segments");
                 }
@@ -239,17 +251,15 @@ pub fn store_path(data_dir: &Path) -> std::path::PathBuf {
 }
 
 /// What the engine needs of the configuration.
-pub fn engine_options(config: &Arc<BrokerConfig>) -> EngineOptions {
-    let ring_bytes = config.ring_bytes();
-    let config = config.clone();
-    EngineOptions { ring_bytes, resolve: Box::new(move |overrides| config.log_config(overrides)) }
+pub fn engine_options(settings: &Arc<Settings>) -> EngineOptions {
+    let ring_bytes = settings.current().ring_bytes();
+    let settings = settings.clone();
+    EngineOptions { ring_bytes, resolve: Box::new(move |overrides| settings.current().log_config(overrides)) }
 }
 
 fn connection_limits(config: &BrokerConfig) -> ConnectionLimits {
     ConnectionLimits {
         max_frame_bytes: config.network.socket_request_max_bytes,
-        max_connections: config.network.max_connections,
-        max_connections_per_ip: config.network.max_connections_per_ip,
         max_idle: Duration::from_millis(config.network.connections_max_idle_ms),
     }
 }

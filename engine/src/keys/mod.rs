@@ -3,8 +3,9 @@
 //!
 //! | keyspace | tag | key after the tag | value | file |
 //! |---|---|---|---|---|
-//! | meta | `00` | name | format version, cluster id, clean-stop mark | [`system`] |
+//! | meta | `00` | name | format version, cluster id, clean-stop mark, finalized features | [`system`] |
 //! | meta | `10` | topic id (16) | [`topic::TopicValue`] | [`topic`] |
+//! | meta | `11` | resource type (1), name | [`config::ConfigValue`] | [`config`] |
 //! | meta | `20` `21` | group; group, topic id, partition | group metadata; committed offset | [`group`] |
 //! | meta | `30` | transactional id | [`txn::TxnValue`] | [`txn`] |
 //! | meta | `31`-`3f` | | reserved for transactions | |
@@ -25,6 +26,7 @@
 pub mod aborted;
 pub mod batch;
 pub mod clean;
+pub mod config;
 pub mod group;
 pub mod log;
 pub mod producer;
@@ -90,6 +92,10 @@ impl<'a> KeyParser<'a> {
         let mut bytes = [0; 8];
         bytes.copy_from_slice(self.take(8)?);
         Ok(u64::from_be_bytes(bytes))
+    }
+    /// What is left, to the end.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.rest
     }
     pub(crate) fn end(self) -> Result<(), StoreError> {
         if self.rest.is_empty() { Ok(()) } else { Err(corrupt_key(self.what)) }

@@ -1,5 +1,7 @@
 //! Facts about the data directory as a whole.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use super::KeyBuilder;
@@ -39,6 +41,22 @@ pub fn next_producer_id() -> Bytes {
     named("next-producer")
 }
 
+/// Whose value is [`FeaturesValue`].
+pub fn features() -> Bytes {
+    named("features")
+}
+
+/// The finalized features (KIP-584).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct FeaturesValue {
+    /// Rises with each change.
+    #[prost(int64, tag = "1")]
+    pub epoch: i64,
+    /// Level of each feature by name.
+    #[prost(btree_map = "string, int32", tag = "2")]
+    pub levels: BTreeMap<String, i32>,
+}
+
 fn named(name: &str) -> Bytes {
     KeyBuilder::new(1 + name.len()).u8(SYSTEM).bytes(name.as_bytes()).build()
 }
@@ -52,5 +70,12 @@ mod tests {
         assert_eq!(&super::clean_stop()[..], b"\0clean");
         assert_eq!(&super::next_partition_id()[..], b"\0next-partition");
         assert_eq!(&super::next_producer_id()[..], b"\0next-producer");
+        assert_eq!(&super::features()[..], b"\0features");
+    }
+
+    #[test]
+    fn golden_features() {
+        let value = super::FeaturesValue { epoch: 3, levels: [("a".to_owned(), 2)].into() };
+        assert_eq!(prost::Message::encode_to_vec(&value), [8, 3, 18, 5, 10, 1, b'a', 16, 2]);
     }
 }

@@ -12,6 +12,10 @@ use super::table;
 pub enum ConfigSource {
     /// Set on the topic.
     DynamicTopic,
+    /// Set for this broker at run time.
+    DynamicBroker,
+    /// Set for every broker at run time.
+    DynamicDefaultBroker,
     /// Set by the operator: file, environment or flag.
     StaticBroker,
     /// Nobody set it.
@@ -23,6 +27,8 @@ impl ConfigSource {
     pub fn code(self) -> i8 {
         match self {
             ConfigSource::DynamicTopic => 1,
+            ConfigSource::DynamicBroker => 2,
+            ConfigSource::DynamicDefaultBroker => 3,
             ConfigSource::StaticBroker => 4,
             ConfigSource::Default => 5,
         }
@@ -74,7 +80,17 @@ pub struct Resolved {
 #[derive(Debug, Clone, Default)]
 pub struct ConfigEntries {
     resolved: BTreeMap<&'static str, Resolved>,
+    /// Set at run time for this broker, in normal form; the strongest.
+    dynamic_broker: BTreeMap<&'static str, String>,
+    /// Set at run time for every broker.
+    dynamic_default: BTreeMap<&'static str, String>,
 }
+
+/// Settings of one meaning, strongest first, as Kafka lists them (`DynamicBrokerConfig.brokerConfigSynonyms`).
+const WEAKER: &[(&str, &[&str])] = &[
+    ("log.roll.ms", &["log.roll.hours"]),
+    ("log.retention.ms", &["log.retention.minutes", "log.retention.hours"]),
+];
 
 impl ConfigEntries {
     /// Records a value. Secrets are replaced, so that nothing later can show them.
@@ -88,14 +104,35 @@ impl ConfigEntries {
         self.resolved.insert(setting.name, resolved);
     }
 
+    /// Records a value set at run time.
+    pub(super) fn set_dynamic(&mut self, setting: &'static Setting, value: String, for_this_broker: bool) {
+        let layer = if for_this_broker { &mut self.dynamic_broker } else { &mut self.dynamic_default };
+        layer.insert(setting.name, value);
+    }
+
     /// Effective text of a setting (`[hidden]` for a secret that is set).
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.resolved.get(name).and_then(|resolved| resolved.value.as_deref())
+        match self.dynamic(name) {
+            Some((value, _)) => Some(value),
+            None => self.resolved.get(name).and_then(|resolved| resolved.value.as_deref()),
+        }
+    }
+
+    /// The value set at run time that counts, and for whom it was set.
+    fn dynamic(&self, name: &str) -> Option<(&str, ConfigSource)> {
+        let broker = self.dynamic_broker.get(name).map(|value| (&**value, ConfigSource::DynamicBroker));
+        broker.or_else(|| {
+            self.dynamic_default.get(name).map(|value| (&**value, ConfigSource::DynamicDefaultBroker))
+        })
     }
 
     /// Where a setting's value was found.
     pub fn origin(&self, name: &str) -> Option<&Origin> {
-        self.resolved.get(name).map(|resolved| &resolved.origin)
+        static DYNAMIC: Origin = Origin::Dynamic;
+        match self.dynamic(name) {
+            Some(_) => Some(&DYNAMIC),
+            None => self.resolved.get(name).map(|resolved| &resolved.origin),
+        }
     }
 
     /// True when an operator wrote the value.
@@ -108,43 +145,59 @@ impl ConfigEntries {
         table::all().iter().filter_map(|setting| self.describe_one(setting)).collect()
     }
 
+    /// What is set for every broker at run time, as DescribeConfigs shows the resource without a name.
+    pub fn describe_dynamic_defaults(&self) -> Vec<ConfigEntry> {
+        let set = self.dynamic_default.iter().filter_map(|(name, value)| {
+            let setting = table::find(name)?;
+            let only = self.synonym(setting, value, ConfigSource::DynamicDefaultBroker);
+            Some(self.entry(setting, Some(value), vec![only]))
+        });
+        set.collect()
+    }
+
     /// The strongest source first, then the default, as Kafka lists them.
     pub fn synonyms(&self, setting: &Setting) -> Vec<ConfigSynonym> {
-        let shown = |value: &str| (!setting.sensitive()).then(|| value.to_owned());
-        let mut synonyms = Vec::with_capacity(2);
-        if self.is_set(setting.name)
-            && let Some(value) = self.value(setting.name)
-        {
-            synonyms.push(ConfigSynonym {
-                name: setting.name.to_owned(),
-                value: shown(value),
-                source: ConfigSource::StaticBroker,
-            });
-        }
-        if let Some(default) = setting.default {
-            synonyms.push(ConfigSynonym {
-                name: setting.name.to_owned(),
-                value: shown(default),
-                source: ConfigSource::Default,
-            });
-        }
-        synonyms
+        let written = self.resolved.get(setting.name).filter(|resolved| resolved.origin.is_set());
+        let sources = [
+            (self.dynamic_broker.get(setting.name).map(String::as_str), ConfigSource::DynamicBroker),
+            (self.dynamic_default.get(setting.name).map(String::as_str), ConfigSource::DynamicDefaultBroker),
+            (written.and_then(|resolved| resolved.value.as_deref()), ConfigSource::StaticBroker),
+            (setting.default, ConfigSource::Default),
+        ];
+        let found = sources.into_iter().filter_map(|(value, source)| Some((value?, source)));
+        found.map(|(value, source)| self.synonym(setting, value, source)).collect()
+    }
+
+    fn synonym(&self, setting: &Setting, value: &str, source: ConfigSource) -> ConfigSynonym {
+        let value = (!setting.sensitive()).then(|| value.to_owned());
+        ConfigSynonym { name: setting.name.to_owned(), value, source }
     }
 
     fn describe_one(&self, setting: &'static Setting) -> Option<ConfigEntry> {
-        let resolved = self.resolved.get(setting.name)?;
-        let source =
-            if resolved.origin.is_set() { ConfigSource::StaticBroker } else { ConfigSource::Default };
-        Some(ConfigEntry {
+        self.resolved.get(setting.name)?;
+        let mut synonyms = self.synonyms(setting);
+        let weaker = WEAKER.iter().find(|(name, _)| *name == setting.name).map_or(&[][..], |(_, weaker)| weaker);
+        synonyms.extend(weaker.iter().filter_map(|name| table::find(name)).flat_map(|row| self.synonyms(row)));
+        Some(self.entry(setting, self.value(setting.name), synonyms))
+    }
+
+    fn entry(
+        &self,
+        setting: &'static Setting,
+        value: Option<&str>,
+        synonyms: Vec<ConfigSynonym>,
+    ) -> ConfigEntry {
+        // The source is of the value told: a weaker setting of the same meaning has its own entry.
+        let own = synonyms.first().filter(|synonym| synonym.name == setting.name);
+        ConfigEntry {
             name: setting.name,
-            value: resolved.value.clone().filter(|_| !setting.sensitive()),
-            source,
-            // Dynamic broker configs are not served yet, so every one is fixed at start.
-            read_only: true,
+            value: value.filter(|_| !setting.sensitive()).map(str::to_owned),
+            source: own.map_or(ConfigSource::Default, |synonym| synonym.source),
+            read_only: !setting.dynamic,
             sensitive: setting.sensitive(),
-            synonyms: self.synonyms(setting),
+            synonyms,
             kind: setting.kind,
             doc: setting.doc,
-        })
+        }
     }
 }

@@ -20,6 +20,8 @@ pub enum Origin {
     Env(String),
     /// A command line flag, as typed.
     Flag(String),
+    /// An administrator, while the broker ran.
+    Dynamic,
     /// No value at all: the machine itself.
     Machine,
 }
@@ -39,6 +41,7 @@ impl fmt::Display for Origin {
             Origin::File { path, line } => write!(out, "{} line {line}", path.display()),
             Origin::Env(name) => write!(out, "environment variable {name}"),
             Origin::Flag(flag) => write!(out, "flag {flag}"),
+            Origin::Dynamic => out.write_str("changed at run time"),
             Origin::Machine => out.write_str("this machine"),
         }
     }

@@ -27,6 +27,10 @@ Sizes may carry a unit (`64KB`, `250 MiB`, `1g`; all powers of 1024). A name or 
 beginning with `CHRONIK_` that is not listed here, or a value that is not allowed, stops the start; all such
 faults are shown at once. `chronik-server config` prints each value and where it came from. The secret is never shown.
 
+A setting with *yes* under "at run time" can be changed while the broker runs (IncrementalAlterConfigs on the broker, or
+`kafka-configs --entity-type brokers`), for this broker or for all of them; such a value is kept and is stronger than every
+source above. One that this version does not accept is logged at the start and passed over.
+
 Besides the variables in the table:
 
 | variable | meaning |
@@ -53,7 +57,7 @@ and shown; those marked *no effect* are kept for tools that set and compare them
 pub fn markdown() -> String {
     let mut out = String::from(HEAD);
     out.push_str(
-        "| setting | type | default | importance | environment | meaning |\n|---|---|---|---|---|---|\n",
+        "| setting | type | default | importance | at run time | environment | meaning |\n|---|---|---|---|---|---|---|\n",
     );
     for setting in table::all() {
         let importance = match setting.importance {
@@ -64,10 +68,11 @@ pub fn markdown() -> String {
         let alias = setting.env_alias.map(|alias| format!(", `{alias}`")).unwrap_or_default();
         let _ = writeln!(
             out,
-            "| `{}` | {} | {} | {importance} | `{}`{alias} | {} |",
+            "| `{}` | {} | {} | {importance} | {} | `{}`{alias} | {} |",
             setting.name,
             setting.kind.name(),
             code(setting.default),
+            if setting.dynamic { "yes" } else { "no" },
             setting.env_name(),
             cell(setting.doc),
         );

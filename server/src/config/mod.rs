@@ -13,6 +13,7 @@
 //! (type, documentation, synonyms), for `docs/configuration.md`, and for suggestions on a misspelt name.
 
 mod broker;
+mod dynamic;
 mod engine;
 mod entries;
 mod fault;
@@ -30,6 +31,7 @@ pub use broker::{
     BrokerConfig, FetchSettings, GroupSettings, HttpSettings, LogFormat, LogSettings, NetworkSettings,
     NodeSettings, ProducerSettings, RetentionSettings, Secret, StorageSettings, TopicSettings,
 };
+pub use dynamic::{DynamicFault, DynamicLayers, list_default, validate_dynamic};
 pub use entries::{ConfigEntries, ConfigEntry, ConfigSource, ConfigSynonym};
 pub use fault::{Fault, Faults, Origin};
 pub use listeners::{AdvertisedFrom, HostPort, Listener};

@@ -81,6 +81,8 @@ pub enum Bind {
     TopicDefault(&'static str),
     /// Interpreted together with other rows: [`BrokerConfig::listeners`] and `http_addr`.
     Addresses,
+    /// Kept for tools that set it; changes nothing on one node, and its documentation says so.
+    NoEffect,
 }
 
 /// One row: everything that is to know about a setting.
@@ -102,6 +104,8 @@ pub struct Setting {
     pub env_alias: Option<&'static str>,
     /// Where the value goes.
     pub bind: Bind,
+    /// Whether it can be changed while the broker runs (KIP-226).
+    pub dynamic: bool,
 }
 
 impl Setting {
@@ -117,7 +121,7 @@ impl Setting {
     pub fn field_path(&self) -> Option<String> {
         match self.bind {
             Bind::Field { path, .. } => Some(path.replace(' ', "")),
-            Bind::TopicDefault(_) | Bind::Addresses => None,
+            Bind::TopicDefault(_) | Bind::Addresses | Bind::NoEffect => None,
         }
     }
 

@@ -35,7 +35,21 @@ const fn row(
     bind: Bind,
     doc: &'static str,
 ) -> Setting {
-    Setting { name, kind, default, check, importance, doc, env_alias: None, bind }
+    // The default of a topic config can change: its topics are told. For hours and minutes see `fixed`.
+    let dynamic = matches!(bind, Bind::TopicDefault(_) | Bind::NoEffect);
+    Setting { name, kind, default, check, importance, doc, env_alias: None, bind, dynamic }
+}
+
+/// What reads the field asks for its value each time, so that it can change while the broker runs.
+const fn dynamic(mut setting: Setting) -> Setting {
+    setting.dynamic = true;
+    setting
+}
+
+/// Kafka does not change the long units of time at run time: the `.ms` setting, which is stronger, is there for it.
+const fn fixed(mut setting: Setting) -> Setting {
+    setting.dynamic = false;
+    setting
 }
 
 const fn with_env(mut setting: Setting, alias: &'static str) -> Setting {
@@ -87,10 +101,10 @@ static SETTINGS: &[Setting] = &[
         "What clients are told to connect to, as NAME://HOST:PORT for any of the names in `listeners`; a client is always answered with the address of the listener it asked. Without it the bound address is told, and for 0.0.0.0 or [::] the address of a network interface, which is logged at start. The environment variable CHRONIK_ADVERTISED_ADDR takes HOST (every listener keeps its port) or HOST:PORT (a single listener); so does the flag `--advertise`."),
     row("connections.max.idle.ms", Long, Some("600000"), AtLeast(1), Medium, field!(network.connections_max_idle_ms),
         "A connection without a request under way is closed after this long without bytes; one whose peer takes nothing of an answer, after this long or 30 s, whichever is less."),
-    row("max.connections", Int, Some("10000"), AtLeast(1), Medium, field!(network.max_connections),
-        "Connections over all listeners. One more is accepted and closed at once. Kafka's default is unlimited."),
-    row("max.connections.per.ip", Int, Some("2147483647"), AtLeast(1), Medium, field!(network.max_connections_per_ip),
-        "Connections from one address."),
+    dynamic(row("max.connections", Int, Some("10000"), AtLeast(1), Medium, field!(network.max_connections),
+        "Connections over all listeners. One more is accepted and closed at once. Kafka's default is unlimited.")),
+    dynamic(row("max.connections.per.ip", Int, Some("2147483647"), AtLeast(1), Medium, field!(network.max_connections_per_ip),
+        "Connections from one address.")),
     row("socket.request.max.bytes", Int, Some("104857600"), AtLeast(1), Medium, field!(network.socket_request_max_bytes),
         "Longest request frame. A longer one closes the connection unread, as in Kafka."),
     row("queued.max.request.bytes", Long, Some("268435456"), AtLeast(1), Medium, field!(network.queued_max_request_bytes),
@@ -114,14 +128,14 @@ static SETTINGS: &[Setting] = &[
         "Size at which a partition's segment is closed; retention frees whole segments. 250 MiB, where Kafka's default is 1 GiB."), "CHRONIK_WAL_ROTATION_SIZE"),
     row("log.roll.ms", Long, None, AtLeast(1), High, Bind::TopicDefault("segment.ms"),
         "Age at which a segment is closed although it is not full. Stronger than `log.roll.hours`."),
-    row("log.roll.hours", Int, Some("168"), AtLeast(1), High, Bind::TopicDefault("segment.ms"),
-        "As `log.roll.ms`, in hours."),
+    fixed(row("log.roll.hours", Int, Some("168"), AtLeast(1), High, Bind::TopicDefault("segment.ms"),
+        "As `log.roll.ms`, in hours.")),
     row("log.retention.ms", Long, None, AtLeast(-1), High, Bind::TopicDefault("retention.ms"),
         "Time after which a closed segment is deleted, by its newest record's timestamp; -1 is never. Stronger than `log.retention.minutes`."),
-    row("log.retention.minutes", Int, None, AtLeast(-1), High, Bind::TopicDefault("retention.ms"),
-        "As `log.retention.ms`, in minutes. Stronger than `log.retention.hours`."),
-    row("log.retention.hours", Int, Some("168"), AtLeast(-1), High, Bind::TopicDefault("retention.ms"),
-        "As `log.retention.ms`, in hours."),
+    fixed(row("log.retention.minutes", Int, None, AtLeast(-1), High, Bind::TopicDefault("retention.ms"),
+        "As `log.retention.ms`, in minutes. Stronger than `log.retention.hours`.")),
+    fixed(row("log.retention.hours", Int, Some("168"), AtLeast(-1), High, Bind::TopicDefault("retention.ms"),
+        "As `log.retention.ms`, in hours.")),
     row("log.retention.bytes", Long, Some("-1"), AtLeast(-1), High, Bind::TopicDefault("retention.bytes"),
         "Size of a partition above which its oldest closed segments are deleted; -1 is no bound."),
     row("log.retention.check.interval.ms", Long, Some("300000"), AtLeast(1), Medium, field!(retention.retention_check_interval_ms),
@@ -178,15 +192,22 @@ static SETTINGS: &[Setting] = &[
     row("offsets.retention.check.interval.ms", Long, Some("600000"), AtLeast(1), High, field!(group.offsets_retention_check_interval_ms),
         "How often expired offsets are looked for."),
     // Producers.
-    row("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), Low, field!(producers.producer_id_expiration_ms),
-        "An idempotent producer is forgotten by a partition after this long without a record; looked for every `log.retention.check.interval.ms`."),
+    dynamic(row("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), Low, field!(producers.producer_id_expiration_ms),
+        "An idempotent producer is forgotten by a partition after this long without a record; looked for every `log.retention.check.interval.ms`.")),
+    // Throttles of replication, which Kafka's reassignment tool sets and takes away again.
+    row("leader.replication.throttled.rate", Long, Some("9223372036854775807"), AtLeast(0), Low, Bind::NoEffect,
+        "*No effect:* one node replicates nothing."),
+    row("follower.replication.throttled.rate", Long, Some("9223372036854775807"), AtLeast(0), Low, Bind::NoEffect,
+        "*No effect:* one node replicates nothing."),
+    row("replica.alter.log.dirs.io.max.bytes.per.second", Long, Some("9223372036854775807"), AtLeast(0), Low, Bind::NoEffect,
+        "*No effect:* there is one log directory."),
     // Chronik's own.
     row("chronik.produce.profile", Text, Some("high-throughput"), OneOf(PRODUCE_PROFILES), Medium, field!(storage.produce_profile),
         "What one commit (one fsync) may gather under load: `low-latency` 1 batch, 10 ms of arrivals or 16 MiB; `balanced` 10, 100 ms, 32 MiB; `high-throughput` 100, 500 ms, 128 MiB; `extreme` 500, 2 s, 512 MiB. Ceilings: an idle disk commits at once and nothing waits for a timer."),
     row("chronik.wal.profile", Text, Some("auto"), OneOf(WAL_PROFILES), Medium, field!(storage.wal_profile),
         "Memory for write buffers, cache and recent records, and background threads: recent records take up to 16 MiB with `low`, 256 MiB with `medium`, 2 GiB with `high`, 8 GiB with `ultra`. `auto` chooses by memory or the cgroup's limit (from 2, 12 and 48 GiB on), and threads by cores."),
-    row("chronik.disk.reserve.bytes", Long, Some("1073741824"), AtLeast(0), High, field!(storage.disk_reserve_bytes),
-        "Free disk space below which produce is refused with a retriable error while reads go on. It recovers by itself."),
+    dynamic(row("chronik.disk.reserve.bytes", Long, Some("1073741824"), AtLeast(0), High, field!(storage.disk_reserve_bytes),
+        "Free disk space below which produce is refused with a retriable error while reads go on. It recovers by itself.")),
     row("http.addr", Text, Some("127.0.0.1:6092"), With(host_port), High, Bind::Addresses,
         "Address of health, metrics and administration. Not on loopback and without `chronik.admin.api.key`, only health and metrics are served."),
     row("chronik.admin.api.key", Password, None, NonEmpty, High, field!(http.admin_api_key),

@@ -41,6 +41,7 @@ fn then(code: ErrorCode) -> Then {
         ErrorCode::FencedLeaderEpoch,
         ErrorCode::UnknownLeaderEpoch,
         ErrorCode::OffsetNotAvailable,
+        ErrorCode::ThrottlingQuotaExceeded,
         ErrorCode::UnknownTopicId,
         ErrorCode::InconsistentTopicId,
         ErrorCode::FetchSessionTopicIdError,

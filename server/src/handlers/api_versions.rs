@@ -1,22 +1,22 @@
 //! ApiVersions: what is served, read off the dispatch table.
 //!
-//! No feature is finalized here: a Java client told of one uses it at once (KIP-584, KIP-890).
+//! So are the features: a Java client told of a finalized one uses it at once (KIP-584, KIP-890), and what there is
+//! stands in `dynamic::features`.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use chronik_protocol::codec::messages::api_versions_response::ApiVersion;
+use chronik_protocol::codec::messages::api_versions_response::{
+    ApiVersion, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use chronik_protocol::codec::messages::{ApiVersionsRequest, ApiVersionsResponse};
 use chronik_protocol::message;
 
 use crate::dispatch::{APIS, Api};
+use crate::dynamic::features::FEATURES;
 use crate::error_code::ErrorCode;
 use crate::request::RequestContext;
 
 const API_VERSIONS: i16 = 18;
 const PRODUCE: i16 = 0;
-
-/// Finalized features of the cluster: the first, empty set. It rises with the first feature that is finalized; clients
-/// take only a newer one (KIP-584).
-const FINALIZED_FEATURES_EPOCH: i64 = 0;
 
 /// Answers ApiVersions within the served range.
 pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVersionsResponse {
@@ -25,10 +25,33 @@ pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVer
     if ctx.api_version >= 3 && !named {
         return message!(ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code() });
     }
+    let finalized = ctx.broker.dynamic.features.finalized();
+    let levels = finalized.levels.iter().filter(|(_, level)| **level > 0);
     message!(ApiVersionsResponse {
         api_keys: APIS.iter().map(advertised).collect(),
-        finalized_features_epoch: FINALIZED_FEATURES_EPOCH,
+        supported_features: supported_features(ctx.api_version),
+        finalized_features_epoch: finalized.epoch,
+        finalized_features: levels
+            .map(|(name, level)| message!(FinalizedFeatureKey {
+                name: (*name).into(),
+                max_version_level: *level,
+                min_version_level: *level,
+            }))
+            .collect(),
     })
+}
+
+/// Before version 4 a feature whose lowest level is 0 is left out, as those clients refuse it (KAFKA-17011).
+fn supported_features(api_version: i16) -> Vec<SupportedFeatureKey> {
+    let told = FEATURES.iter().filter(|feature| feature.min_level > 0 || api_version >= 4);
+    told.map(|feature| {
+        message!(SupportedFeatureKey {
+            name: feature.name.into(),
+            min_version: feature.min_level,
+            max_version: feature.max_level,
+        })
+    })
+    .collect()
 }
 
 /// The whole frame for an ApiVersions of a version nobody here knows, length included.
@@ -95,9 +118,12 @@ mod tests {
     async fn no_feature_is_finalized_before_it_is_served() {
         let ctx = testing::context().await.with_version(4);
         let answer = handle(&ctx, request("apache-kafka-java", "4.3.0")).await;
-        assert!(answer.finalized_features.is_empty() && answer.supported_features.is_empty());
-        for unserved in [24, 25, 26, 28, 68, 71, 72, 76, 88] {
-            assert!(answer.api_keys.iter().all(|api| api.api_key != unserved), "{unserved}");
+        assert_eq!(answer.finalized_features.len(), FEATURES.len());
+        // Each with an API that comes with it.
+        for (feature, key) in [("transaction.version", 26), ("group.version", 68), ("share.version", 76), ("streams.version", 88)] {
+            let served = answer.api_keys.iter().any(|api| api.api_key == key);
+            let finalized = answer.finalized_features.iter().any(|told| &*told.name == feature);
+            assert!(served || !finalized, "{feature}");
         }
     }
 

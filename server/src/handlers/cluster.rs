@@ -1,7 +1,7 @@
 //! DescribeCluster and DescribeLogDirs: the one node, and what its data directory holds.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::PathBuf;
 
 use chronik_engine::topic::Topic;
 use chronik_protocol::codec::messages::describe_cluster_response::DescribeClusterBroker;
@@ -64,8 +64,7 @@ pub async fn describe_log_dirs(
     ctx: &RequestContext,
     request: DescribeLogDirsRequest,
 ) -> DescribeLogDirsResponse {
-    let data_dir = &ctx.broker.config.node.data_dir;
-    let log_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone());
+    let log_dir = log_dir(ctx);
     let topics = match &request.topics {
         None => {
             let topics = ctx.broker.engine.topics();
@@ -73,7 +72,7 @@ pub async fn describe_log_dirs(
         }
         Some(asked) => asked_topics(ctx, asked),
     };
-    let (code, total_bytes, usable_bytes) = match disk::space(Path::new(&log_dir)) {
+    let (code, total_bytes, usable_bytes) = match disk::space(&log_dir) {
         Ok(space) => (ErrorCode::None, wire_bytes(space.total_bytes), wire_bytes(space.free_bytes)),
         Err(error) => {
             tracing::warn!(%error, "the data directory's disk space could not be read");
@@ -89,6 +88,12 @@ pub async fn describe_log_dirs(
             usable_bytes: usable_bytes,
         })],
     })
+}
+
+/// The one log directory, as clients name it.
+pub(super) fn log_dir(ctx: &RequestContext) -> PathBuf {
+    let data_dir = &ctx.broker.config.node.data_dir;
+    std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.clone())
 }
 
 /// What there is of what was asked for; the rest is left out, as in Kafka.

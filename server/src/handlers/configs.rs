@@ -1,7 +1,7 @@
 //! DescribeConfigs, AlterConfigs, IncrementalAlterConfigs and ListConfigResources.
 //!
-//! Topics have configs that can be altered. Those of the broker are fixed at its start, and it says so. Loggers,
-//! client metrics subscriptions and group configs have no entries here, which is what they are answered with.
+//! Topics have configs that can be altered, and so have the broker's settings that `config::dynamic` lets change while
+//! it runs. Loggers and group configs have no entries here, which is what they are answered with.
 
 mod alter;
 mod describe;

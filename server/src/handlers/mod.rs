@@ -6,6 +6,7 @@ pub mod authorized_operations;
 pub mod cluster;
 pub mod configs;
 mod distinct;
+pub mod features;
 pub mod fetch;
 pub mod group_offsets;
 pub mod groups;
@@ -14,8 +15,10 @@ mod lookup;
 pub mod metadata;
 pub mod produce;
 pub mod producer_id;
+pub mod quorum;
 pub mod records;
 mod refusal;
+pub mod replicas;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topics;

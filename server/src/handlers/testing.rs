@@ -14,6 +14,8 @@ use crate::broker::{Broker, ListenerInfo};
 use crate::config::{BrokerConfig, Sources};
 use crate::coordinator::GroupCoordinator;
 use crate::dispatch::find;
+use crate::dynamic::Dynamic;
+use crate::dynamic::settings::Settings;
 use crate::request::RequestContext;
 use crate::runtime::{Clock, Stopping};
 use crate::server::engine_options;
@@ -68,9 +70,11 @@ pub async fn context_with(settings: &[(&str, &str)]) -> TestContext {
 async fn open(store: Arc<MemoryStore>, config: Arc<BrokerConfig>) -> TestContext {
     let clock = Clock::manual(NOW_MS);
     let stores: Vec<Arc<dyn Store>> = vec![store.clone()];
-    let engine = Engine::open(stores, engine_options(&config)).await.expect("an empty store opens");
+    let settings = Settings::new(config.clone());
+    let engine = Engine::open(stores, engine_options(&settings)).await.expect("an empty store opens");
+    let dynamic = Dynamic::open(&engine, settings).await.expect("what was kept can be read");
     let groups = GroupCoordinator::open(&engine, &config.group, clock.clone()).await.expect("no groups load");
-    let broker = Broker::new(config, engine, groups, clock, Stopping::never());
+    let broker = Broker::new(config, engine, dynamic, groups, clock, Stopping::never());
     let listener = ListenerInfo {
         name: "PLAINTEXT".to_owned(),
         advertised_host: "broker.example".to_owned(),

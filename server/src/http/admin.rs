@@ -16,7 +16,8 @@ pub fn routes() -> Router<HttpState> {
 
 /// Every setting with its value (secrets are null) and where the value came from.
 async fn config(State(state): State<HttpState>) -> Response {
-    let entries = &state.config().entries;
+    let config = state.config();
+    let entries = &config.entries;
     let settings: Vec<_> = entries
         .describe()
         .into_iter()

@@ -25,7 +25,8 @@ pub async fn require_key(State(state): State<HttpState>, request: Request, next:
 }
 
 fn refusal(state: &HttpState, headers: &HeaderMap) -> Option<Response> {
-    let http = &state.config().http;
+    let config = state.config();
+    let http = &config.http;
     let Some(key) = &http.admin_api_key else {
         if !http.http_addr.ip().is_loopback() {
             let message =

@@ -26,6 +26,7 @@ use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::config::BrokerConfig;
+use crate::dynamic::settings::Settings;
 use crate::metrics;
 use crate::runtime::Readiness;
 
@@ -45,7 +46,7 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub struct HttpState(Arc<Shared>);
 
 struct Shared {
-    config: Arc<BrokerConfig>,
+    settings: Arc<Settings>,
     readiness: Readiness,
     figures: Box<dyn Figures>,
 }
@@ -53,17 +54,18 @@ struct Shared {
 impl HttpState {
     /// The state of a running broker.
     pub fn new(broker: Arc<Broker>, readiness: Readiness) -> Self {
-        let config = broker.config.clone();
-        Self::with_figures(config, readiness, Box::new(figures::BrokerFigures::new(broker)))
+        let settings = broker.dynamic.settings.clone();
+        let figures = Box::new(figures::BrokerFigures::new(broker));
+        Self(Arc::new(Shared { settings, readiness, figures }))
     }
 
     /// As [`new`](Self::new), with the gauges of something else than a broker.
     pub fn with_figures(config: Arc<BrokerConfig>, readiness: Readiness, figures: Box<dyn Figures>) -> Self {
-        Self(Arc::new(Shared { config, readiness, figures }))
+        Self(Arc::new(Shared { settings: Settings::new(config), readiness, figures }))
     }
 
-    fn config(&self) -> &BrokerConfig {
-        &self.0.config
+    fn config(&self) -> Arc<BrokerConfig> {
+        self.0.settings.current()
     }
 }
 

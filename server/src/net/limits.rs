@@ -54,15 +54,11 @@ pub fn transfer_time(bytes: usize) -> Duration {
     STALL_GRACE + Duration::from_secs((bytes / SLOWEST_BYTES_PER_SECOND) as u64)
 }
 
-/// What the operator sets.
+/// What the operator sets, and does not change while the broker runs.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     /// `socket.request.max.bytes`.
     pub max_frame_bytes: usize,
-    /// `max.connections`, over all listeners.
-    pub max_connections: usize,
-    /// `max.connections.per.ip`.
-    pub max_connections_per_ip: usize,
     /// `connections.max.idle.ms`.
     pub max_idle: Duration,
 }

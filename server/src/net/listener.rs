@@ -100,9 +100,10 @@ impl Drop for Admitted {
 fn admit(
     connections: &Arc<Mutex<Connections>>,
     ip: IpAddr,
-    limits: &ConnectionLimits,
     broker: &Arc<Broker>,
 ) -> Option<Admitted> {
+    let settings = broker.dynamic.settings.current();
+    let limits = &settings.network;
     let mut open = connections.lock();
     let from_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
     if open.total >= limits.max_connections || from_ip >= limits.max_connections_per_ip {
@@ -148,7 +149,7 @@ async fn accept_loop(
     while !*stopping.borrow() {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => match admit(&connections, peer.ip(), &context.limits, &context.broker) {
+                Ok((stream, peer)) => match admit(&connections, peer.ip(), &context.broker) {
                     Some(admitted) => {
                         open.spawn(serve_connection(stream, peer, context.clone(), admitted));
                     }

@@ -2,7 +2,7 @@
 //!
 //! Both become a list of [`Change`]s per resource: the old API sets what it names and deletes everything else.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use chronik_engine::topic::TopicOverrides;
@@ -14,7 +14,10 @@ use chronik_protocol::message;
 
 use super::{ResourceType, check_broker_id};
 use crate::broker::Broker;
-use crate::config::{describe_topic, is_list_config, validate_overrides};
+use crate::config::{
+    BrokerConfig, describe_topic, is_list_config, list_default, validate_dynamic, validate_overrides,
+};
+use crate::dynamic::settings::Scope;
 use crate::error_code::ErrorCode;
 use crate::handlers::refusal::{Refusal, outcome};
 use crate::handlers::topics::lock_changes;
@@ -154,7 +157,7 @@ async fn apply(ctx: &RequestContext, resource: &Resource, mode: Mode) -> Result<
     check_form(&resource.changes)?;
     match ResourceType::parse(resource.kind) {
         Some(ResourceType::Topic) => alter_topic(&ctx.broker, resource, mode).await,
-        Some(ResourceType::Broker) => refuse_broker(ctx, resource),
+        Some(ResourceType::Broker) => alter_broker(ctx, resource, mode).await,
         // The old API does not know loggers.
         Some(ResourceType::BrokerLogger) if !mode.replace => refuse_logger(ctx, resource),
         Some(ResourceType::ClientMetrics) => {
@@ -188,19 +191,36 @@ fn check_form(changes: &[Change]) -> Result<(), Refusal> {
     }
 }
 
-/// The broker's configs are read once, at its start.
-fn refuse_broker(ctx: &RequestContext, resource: &Resource) -> Result<(), Refusal> {
-    if !resource.name.is_empty() {
+/// Changes settings of this broker, or with an empty name those of every broker (KIP-226).
+async fn alter_broker(ctx: &RequestContext, resource: &Resource, mode: Mode) -> Result<(), Refusal> {
+    let scope = if resource.name.is_empty() {
+        Scope::EveryBroker
+    } else {
         check_broker_id(ctx, &resource.name, "")?;
-    }
-    if resource.changes.is_empty() {
+        Scope::ThisBroker
+    };
+    let _changes = lock_changes().await;
+    let settings = &ctx.broker.dynamic.settings;
+    let current = settings.layer(scope);
+    let wanted = changed(&current, &resource.changes, mode.replace, |name, _| match list_default(name) {
+        Some((true, default)) => Ok(current.get(name).cloned().unwrap_or_else(|| default.to_owned())),
+        Some((false, _)) | None => {
+            let message = format!("Config value append is not allowed for config key: {name}");
+            Err(Refusal::new(ErrorCode::InvalidConfig, message))
+        }
+    })?;
+    // What another version left behind must not keep anybody from taking it away.
+    let fresh = wanted.iter().filter(|(name, value)| current.get(*name) != Some(value));
+    let fresh = fresh.map(|(name, value)| (name.clone(), value.clone())).collect();
+    validate_dynamic(&fresh).map_err(|fault| Refusal::invalid_request(fault.to_string()))?;
+    if mode.validate_only || wanted == current {
         return Ok(());
     }
+    let replaced = settings.replace(&ctx.broker.engine, scope, wanted).await;
+    replaced.map_err(|error| Refusal::new(ErrorCode::from(&error), error.to_string()))?;
     let names: Vec<&str> = resource.changes.iter().map(|change| &*change.name).collect();
-    Err(Refusal::invalid_request(format!(
-        "Cannot update these configs dynamically: {}; they are read when the broker starts.",
-        names.join(", ")
-    )))
+    tracing::info!(?scope, ?names, "broker settings changed");
+    Ok(())
 }
 
 fn refuse_logger(ctx: &RequestContext, resource: &Resource) -> Result<(), Refusal> {
@@ -227,8 +247,11 @@ async fn alter_topic(broker: &Arc<Broker>, resource: &Resource, mode: Mode) -> R
     let topics = broker.engine.topics();
     let topic = topics.get(name);
     let current = topic.map(|topic| topic.overrides.clone()).unwrap_or_default();
-    let wanted = changed(broker, &current, &resource.changes, mode.replace)?;
-    if let Some(fault) = validate_overrides(&wanted, &broker.config).first() {
+    let wanted = changed(&current, &resource.changes, mode.replace, |name, what| {
+        let settings = broker.dynamic.settings.current();
+        topic_list(&current, &settings, name, what)
+    })?;
+    if let Some(fault) = validate_overrides(&wanted, &broker.dynamic.settings.current()).first() {
         return Err(Refusal::new(ErrorCode::InvalidConfig, fault.to_string()));
     }
     // Kafka looks for the topic only now: bad configs of an unknown topic are told first.
@@ -244,44 +267,51 @@ async fn alter_topic(broker: &Arc<Broker>, resource: &Resource, mode: Mode) -> R
     Ok(())
 }
 
-/// What the topic's own configs become.
+/// What a resource's own configs become. `list` tells what APPEND and SUBTRACT start from, or that they cannot.
 fn changed(
-    broker: &Broker,
-    current: &TopicOverrides,
+    current: &BTreeMap<String, String>,
     changes: &[Change],
     replace: bool,
-) -> Result<TopicOverrides, Refusal> {
-    let mut wanted = if replace { TopicOverrides::new() } else { current.clone() };
+    list: impl Fn(&str, Operation) -> Result<String, Refusal>,
+) -> Result<BTreeMap<String, String>, Refusal> {
+    let mut wanted = if replace { BTreeMap::new() } else { current.clone() };
     for change in changes {
         let value = change.value.clone().unwrap_or_default();
         match change.operation {
             Some(Operation::Set) => wanted.insert(change.name.clone(), value),
             Some(Operation::Delete) | None => wanted.remove(&change.name),
             Some(operation @ (Operation::Append | Operation::Subtract)) => {
-                let list = changed_list(broker, current, &change.name, operation, &value)?;
-                wanted.insert(change.name.clone(), list)
+                let before = list(&change.name, operation)?;
+                wanted.insert(change.name.clone(), changed_list(&before, operation, &value))
             }
         };
     }
     Ok(wanted)
 }
 
-/// APPEND adds what is not there, SUBTRACT takes away what is; both start from the value in force.
-fn changed_list(
-    broker: &Broker,
+/// A topic's list starts from the value in force.
+fn topic_list(
     current: &TopicOverrides,
+    settings: &BrokerConfig,
     name: &str,
     operation: Operation,
-    value: &str,
 ) -> Result<String, Refusal> {
     if is_list_config(name) != Some(true) {
-        let what = if operation == Operation::Append { "APPEND" } else { "SUBTRACT" };
-        let message = format!("Can't {what} to key {name} because its type is not LIST.");
-        return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+        return Err(not_a_list(name, operation));
     }
-    let in_force = describe_topic(current, &broker.config).into_iter().find(|entry| entry.name == name);
-    let in_force = in_force.and_then(|entry| entry.value).unwrap_or_default();
-    let mut items: Vec<&str> = in_force.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+    let in_force = describe_topic(current, settings).into_iter().find(|entry| entry.name == name);
+    Ok(in_force.and_then(|entry| entry.value).unwrap_or_default())
+}
+
+fn not_a_list(name: &str, operation: Operation) -> Refusal {
+    let what = if operation == Operation::Append { "APPEND" } else { "SUBTRACT" };
+    let message = format!("Can't {what} to key {name} because its type is not LIST.");
+    Refusal::new(ErrorCode::InvalidConfig, message)
+}
+
+/// APPEND adds what is not there, SUBTRACT takes away what is.
+fn changed_list(before: &str, operation: Operation, value: &str) -> String {
+    let mut items: Vec<&str> = before.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
     for item in value.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         match operation {
             Operation::Subtract => items.retain(|kept| *kept != item),
@@ -289,5 +319,5 @@ fn changed_list(
             _ => {}
         }
     }
-    Ok(items.join(","))
+    items.join(",")
 }

@@ -50,11 +50,12 @@ fn entries(ctx: &RequestContext, resource: &DescribeConfigsResource) -> Result<V
     };
     match ResourceType::parse(resource.resource_type) {
         Some(ResourceType::Topic) => topic_entries(ctx, name),
-        // Configs set for all brokers at once are dynamic ones, and there are none.
-        Some(ResourceType::Broker) if name.is_empty() => Ok(Vec::new()),
+        Some(ResourceType::Broker) if name.is_empty() => {
+            Ok(ctx.broker.dynamic.settings.current().entries.describe_dynamic_defaults())
+        }
         Some(ResourceType::Broker) => {
             check_broker_id(ctx, name, " or empty string")?;
-            Ok(ctx.broker.config.entries.describe())
+            Ok(ctx.broker.dynamic.settings.current().entries.describe())
         }
         Some(ResourceType::BrokerLogger) => {
             needs_name("Broker id")?;
@@ -71,7 +72,7 @@ fn entries(ctx: &RequestContext, resource: &DescribeConfigsResource) -> Result<V
 
 fn topic_entries(ctx: &RequestContext, name: &str) -> Result<Vec<ConfigEntry>, Refusal> {
     topic_rules::validate(name).map_err(|reason| Refusal::new(ErrorCode::InvalidTopicException, reason))?;
-    let config = &ctx.broker.config;
+    let config = &ctx.broker.dynamic.settings.current();
     if let Some(internal) = internal_topics::find(name) {
         return Ok(describe_topic(&internal.overrides(), config));
     }

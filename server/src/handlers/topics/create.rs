@@ -141,7 +141,7 @@ fn overrides(broker: &Broker, topic: &CreatableTopic) -> Result<TopicOverrides, 
         config.value.as_deref().map(|value| (config.name.to_string(), value.to_owned()))
     });
     let overrides: TopicOverrides = set.collect();
-    match validate_overrides(&overrides, &broker.config).first() {
+    match validate_overrides(&overrides, &broker.dynamic.settings.current()).first() {
         Some(fault) => invalid(fault.to_string()),
         None => Ok(overrides),
     }
@@ -221,7 +221,8 @@ fn succeeded(
     created: Option<&Topic>,
     plan: &Plan,
 ) -> CreatableTopicResult {
-    let configs = describe_topic(&plan.overrides, &broker.config).into_iter().map(|entry| {
+    let settings = broker.dynamic.settings.current();
+    let configs = describe_topic(&plan.overrides, &settings).into_iter().map(|entry| {
         message!(CreatableTopicConfigs {
             name: entry.name.into(),
             value: entry.value.filter(|_| !entry.sensitive).map(|value| value.into()),
