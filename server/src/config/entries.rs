@@ -157,15 +157,38 @@ impl ConfigEntries {
 
     /// The strongest source first, then the default, as Kafka lists them.
     pub fn synonyms(&self, setting: &Setting) -> Vec<ConfigSynonym> {
-        let written = self.resolved.get(setting.name).filter(|resolved| resolved.origin.is_set());
-        let sources = [
-            (self.dynamic_broker.get(setting.name).map(String::as_str), ConfigSource::DynamicBroker),
-            (self.dynamic_default.get(setting.name).map(String::as_str), ConfigSource::DynamicDefaultBroker),
-            (written.and_then(|resolved| resolved.value.as_deref()), ConfigSource::StaticBroker),
-            (setting.default, ConfigSource::Default),
-        ];
-        let found = sources.into_iter().filter_map(|(value, source)| Some((value?, source)));
-        found.map(|(value, source)| self.synonym(setting, value, source)).collect()
+        self.synonyms_of(&[setting])
+    }
+
+    /// As [`synonyms`](Self::synonyms), of settings of one meaning, the strongest first: source by source over all of
+    /// them. What stands before the first of the strongest one is left out, as Kafka leaves it out
+    /// (`ConfigHelper.configSynonyms`); where only weaker ones have a value, that is everything.
+    pub fn synonyms_of(&self, settings: &[&Setting]) -> Vec<ConfigSynonym> {
+        let written = |setting: &Setting| {
+            let resolved = self.resolved.get(setting.name).filter(|resolved| resolved.origin.is_set());
+            resolved.and_then(|resolved| resolved.value.as_deref())
+        };
+        let mut found = Vec::new();
+        for source in [
+            ConfigSource::DynamicBroker,
+            ConfigSource::DynamicDefaultBroker,
+            ConfigSource::StaticBroker,
+            ConfigSource::Default,
+        ] {
+            for setting in settings {
+                let value = match source {
+                    ConfigSource::DynamicBroker => self.dynamic_broker.get(setting.name).map(String::as_str),
+                    ConfigSource::DynamicDefaultBroker => {
+                        self.dynamic_default.get(setting.name).map(String::as_str)
+                    }
+                    ConfigSource::StaticBroker => written(setting),
+                    ConfigSource::DynamicTopic | ConfigSource::Default => setting.default,
+                };
+                found.extend(value.map(|value| self.synonym(setting, value, source)));
+            }
+        }
+        let first = settings.first().map_or("", |setting| setting.name);
+        found.into_iter().skip_while(|synonym| synonym.name != first).collect()
     }
 
     fn synonym(&self, setting: &Setting, value: &str, source: ConfigSource) -> ConfigSynonym {
@@ -175,10 +198,10 @@ impl ConfigEntries {
 
     fn describe_one(&self, setting: &'static Setting) -> Option<ConfigEntry> {
         self.resolved.get(setting.name)?;
-        let mut synonyms = self.synonyms(setting);
         let weaker = WEAKER.iter().find(|(name, _)| *name == setting.name).map_or(&[][..], |(_, weaker)| weaker);
-        synonyms.extend(weaker.iter().filter_map(|name| table::find(name)).flat_map(|row| self.synonyms(row)));
-        Some(self.entry(setting, self.value(setting.name), synonyms))
+        let rows = weaker.iter().filter_map(|name| table::find(name));
+        let family: Vec<&Setting> = std::iter::once(setting).chain(rows).collect();
+        Some(self.entry(setting, self.value(setting.name), self.synonyms_of(&family)))
     }
 
     fn entry(
@@ -187,12 +210,10 @@ impl ConfigEntries {
         value: Option<&str>,
         synonyms: Vec<ConfigSynonym>,
     ) -> ConfigEntry {
-        // The source is of the value told: a weaker setting of the same meaning has its own entry.
-        let own = synonyms.first().filter(|synonym| synonym.name == setting.name);
         ConfigEntry {
             name: setting.name,
             value: value.filter(|_| !setting.sensitive()).map(str::to_owned),
-            source: own.map_or(ConfigSource::Default, |synonym| synonym.source),
+            source: synonyms.first().map_or(ConfigSource::Default, |first| first.source),
             read_only: !setting.dynamic,
             sensitive: setting.sensitive(),
             synonyms,

@@ -27,7 +27,7 @@ Sizes may carry a unit (`64KB`, `250 MiB`, `1g`; all powers of 1024). A name or 
 beginning with `CHRONIK_` that is not listed here, or a value that is not allowed, stops the start; all such
 faults are shown at once. `chronik-server config` prints each value and where it came from. The secret is never shown.
 
-A setting with *yes* under "at run time" can be changed while the broker runs (IncrementalAlterConfigs on the broker, or
+A setting with *yes* under *at run time* can be changed while the broker runs (IncrementalAlterConfigs on the broker, or
 `kafka-configs --entity-type brokers`), for this broker or for all of them; such a value is kept and is stronger than every
 source above. One that this version does not accept is logged at the start and passed over.
 

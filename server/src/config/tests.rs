@@ -269,7 +269,8 @@ fn topics_inherit_milliseconds_over_minutes_over_hours() {
 
 #[test]
 fn topic_entries_list_all_layers() {
-    let config = load(&env(&[("CHRONIK_LOG_RETENTION_MINUTES", "3")])).unwrap();
+    let minutes = ("CHRONIK_LOG_RETENTION_MINUTES", "3");
+    let config = load(&env(&[minutes, ("CHRONIK_LOG_RETENTION_MS", "4")])).unwrap();
     let entries = describe_topic(&overrides(&[("retention.ms", "99")]), &config);
     let entry = entries.iter().find(|entry| entry.name == "retention.ms").unwrap();
     assert_eq!((entry.value.as_deref(), entry.source.code()), (Some("99"), 1));
@@ -280,8 +281,17 @@ fn topic_entries_list_all_layers() {
         .collect();
     assert_eq!(
         synonyms,
-        [("retention.ms", "99", 1), ("log.retention.minutes", "3", 4), ("log.retention.hours", "168", 5)]
+        [
+            ("retention.ms", "99", 1),
+            ("log.retention.ms", "4", 4),
+            ("log.retention.minutes", "3", 4),
+            ("log.retention.hours", "168", 5),
+        ]
     );
+    // Kafka leaves out what stands before the strongest setting; without it, that is all.
+    let entries = describe_topic(&overrides(&[]), &load(&env(&[minutes])).unwrap());
+    let entry = entries.iter().find(|entry| entry.name == "retention.ms").unwrap();
+    assert_eq!((entry.value.as_deref(), entry.synonyms.len()), (Some("180000"), 0));
 }
 
 #[test]

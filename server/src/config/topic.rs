@@ -12,7 +12,7 @@ use chronik_protocol::compression::Compression;
 
 use super::broker::BrokerConfig;
 use super::entries::{ConfigEntries, ConfigEntry, ConfigSource, ConfigSynonym};
-use super::setting::Kind;
+use super::setting::{Kind, Setting};
 use super::table;
 use super::topic_table::{self, TopicSetting, topic_settings};
 use super::value::{Value, split_list};
@@ -225,23 +225,20 @@ fn describe_one(
     }
 }
 
-/// As Kafka lists them: for each broker setting in turn what the operator set, then its default. A
-/// setting that Chronik does not have is listed by Kafka's name with the topic config's default.
+/// As Kafka lists them: what the operator set in one broker setting or the other, then the defaults. A setting that
+/// Chronik does not have is listed by Kafka's name with the topic config's default.
 fn broker_synonyms(setting: &TopicSetting, entries: &ConfigEntries) -> Vec<ConfigSynonym> {
-    let mut synonyms = Vec::new();
-    for synonym in setting.synonyms {
-        if let Some(row) = table::find(synonym.name) {
-            synonyms.extend(entries.synonyms(row));
-        }
+    let rows: Vec<&Setting> =
+        setting.synonyms.iter().filter_map(|synonym| table::find(synonym.name)).collect();
+    if !rows.is_empty() {
+        return entries.synonyms_of(&rows);
     }
-    if synonyms.is_empty()
-        && let (Some(last), Some(default)) = (setting.synonyms.last(), setting.default)
-    {
-        synonyms.push(ConfigSynonym {
+    match (setting.synonyms.last(), setting.default) {
+        (Some(last), Some(default)) => vec![ConfigSynonym {
             name: last.name.to_owned(),
             value: Some(default.to_owned()),
             source: ConfigSource::Default,
-        });
+        }],
+        _ => Vec::new(),
     }
-    synonyms
 }

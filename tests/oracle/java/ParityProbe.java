@@ -169,6 +169,7 @@ public final class ParityProbe {
         ReadCases.add(cases);
         GroupCases.add(cases);
         AdminCases.add(cases);
+        ClusterCases.add(cases);
         TransactionCases.add(cases);
         TransactionLogCases.add(cases);
         TransactionOffsetCases.add(cases);
