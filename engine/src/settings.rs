@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::Engine;
 use crate::keys::config::{self, ConfigValue};
-use crate::keys::system::{self, FeaturesValue};
 use crate::keys::decode;
+use crate::keys::system::{self, FeaturesValue};
 use crate::store::{Durability, Keyspace, StoreError, WriteBatch, scan_all};
 
 /// Configs set on one resource, by Kafka's names.

@@ -180,9 +180,8 @@ async fn open_broker(
     let engine = Engine::open(vec![store], engine_options(&settings))
         .await
         .map_err(|error| StartError::DataDir(error.to_string()))?;
-    let dynamic = Dynamic::open(&engine, settings)
-        .await
-        .map_err(|error| StartError::DataDir(error.to_string()))?;
+    let dynamic =
+        Dynamic::open(&engine, settings).await.map_err(|error| StartError::DataDir(error.to_string()))?;
     let groups = GroupCoordinator::open(&engine, &config.group, clock.clone())
         .await
         .map_err(|error| StartError::DataDir(error.to_string()))?;

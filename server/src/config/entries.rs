@@ -198,7 +198,8 @@ impl ConfigEntries {
 
     fn describe_one(&self, setting: &'static Setting) -> Option<ConfigEntry> {
         self.resolved.get(setting.name)?;
-        let weaker = WEAKER.iter().find(|(name, _)| *name == setting.name).map_or(&[][..], |(_, weaker)| weaker);
+        let weaker =
+            WEAKER.iter().find(|(name, _)| *name == setting.name).map_or(&[][..], |(_, weaker)| weaker);
         let rows = weaker.iter().filter_map(|name| table::find(name));
         let family: Vec<&Setting> = std::iter::once(setting).chain(rows).collect();
         Some(self.entry(setting, self.value(setting.name), self.synonyms_of(&family)))

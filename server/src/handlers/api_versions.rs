@@ -120,7 +120,12 @@ mod tests {
         let answer = handle(&ctx, request("apache-kafka-java", "4.3.0")).await;
         assert_eq!(answer.finalized_features.len(), FEATURES.len());
         // Each with an API that comes with it.
-        for (feature, key) in [("transaction.version", 26), ("group.version", 68), ("share.version", 76), ("streams.version", 88)] {
+        for (feature, key) in [
+            ("transaction.version", 26),
+            ("group.version", 68),
+            ("share.version", 76),
+            ("streams.version", 88),
+        ] {
             let served = answer.api_keys.iter().any(|api| api.api_key == key);
             let finalized = answer.finalized_features.iter().any(|told| &*told.name == feature);
             assert!(served || !finalized, "{feature}");

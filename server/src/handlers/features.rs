@@ -26,8 +26,10 @@ pub async fn update(ctx: &RequestContext, request: UpdateFeaturesRequest) -> Upd
     let updates: Vec<Update> = updates.collect();
     let done = ctx.broker.dynamic.features.update(&updates, validate_only).await.map_err(refusal);
     let (error_code, error_message) = outcome(&done);
-    let results = if done.is_ok() && ctx.api_version < ALL_OR_NONE { request.feature_updates } else { Vec::new() };
-    let results = results.into_iter().map(|update| message!(UpdatableFeatureResult { feature: update.feature }));
+    let results =
+        if done.is_ok() && ctx.api_version < ALL_OR_NONE { request.feature_updates } else { Vec::new() };
+    let results =
+        results.into_iter().map(|update| message!(UpdatableFeatureResult { feature: update.feature }));
     message!(UpdateFeaturesResponse {
         error_code: error_code,
         error_message: error_message,

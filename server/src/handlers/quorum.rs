@@ -45,21 +45,15 @@ pub async fn describe(ctx: &RequestContext, request: DescribeQuorumRequest) -> D
         last_fetch_timestamp: now_ms,
         last_caught_up_timestamp: now_ms,
     });
-    let partition = message!(PartitionData {
-        leader_id: node,
-        leader_epoch: LEADER_EPOCH,
-        current_voters: vec![voter],
-    });
+    let partition =
+        message!(PartitionData { leader_id: node, leader_epoch: LEADER_EPOCH, current_voters: vec![voter] });
     let listener = message!(Listener {
         name: ctx.listener.name.as_str().into(),
         host: ctx.listener.advertised_host.as_str().into(),
         port: ctx.listener.advertised_port,
     });
     message!(DescribeQuorumResponse {
-        topics: vec![message!(TopicData {
-            topic_name: METADATA_TOPIC.into(),
-            partitions: vec![partition],
-        })],
+        topics: vec![message!(TopicData { topic_name: METADATA_TOPIC.into(), partitions: vec![partition] })],
         nodes: if ctx.api_version >= 2 {
             vec![message!(Node { node_id: node, listeners: vec![listener] })]
         } else {

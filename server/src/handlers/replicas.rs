@@ -45,7 +45,10 @@ pub async fn alter_log_dirs(
         for topic in &dir.topics {
             let partitions = codes.entry(topic.name.clone()).or_default();
             partitions.extend(topic.partitions.iter().map(|partition| {
-                (*partition, if known { placed(ctx, &topic.name, *partition) } else { ErrorCode::LogDirNotFound })
+                (
+                    *partition,
+                    if known { placed(ctx, &topic.name, *partition) } else { ErrorCode::LogDirNotFound },
+                )
             }));
         }
     }
@@ -171,7 +174,10 @@ fn reassign_one(
         return unknown(format!("Unable to find partition {topic}:{partition}."));
     }
     let Some(replicas) = replicas else {
-        return Err(Refusal::new(ErrorCode::NoReassignmentInProgress, "No partition reassignment is in progress."));
+        return Err(Refusal::new(
+            ErrorCode::NoReassignmentInProgress,
+            "No partition reassignment is in progress.",
+        ));
     };
     let bad = |message: String| Err(Refusal::new(ErrorCode::InvalidReplicaAssignment, message));
     if replicas.is_empty() {
@@ -182,7 +188,10 @@ fn reassign_one(
     sorted.sort_unstable();
     for pair in sorted.windows(2) {
         if pair[0] == pair[1] {
-            return bad(format!("The manual partition assignment includes the broker {} more than once.", pair[0]));
+            return bad(format!(
+                "The manual partition assignment includes the broker {} more than once.",
+                pair[0]
+            ));
         }
     }
     match sorted.iter().find(|replica| **replica != node) {

@@ -97,11 +97,7 @@ impl Drop for Admitted {
     }
 }
 
-fn admit(
-    connections: &Arc<Mutex<Connections>>,
-    ip: IpAddr,
-    broker: &Arc<Broker>,
-) -> Option<Admitted> {
+fn admit(connections: &Arc<Mutex<Connections>>, ip: IpAddr, broker: &Arc<Broker>) -> Option<Admitted> {
     let settings = broker.dynamic.settings.current();
     let limits = &settings.network;
     let mut open = connections.lock();

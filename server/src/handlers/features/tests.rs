@@ -41,7 +41,13 @@ async fn levels_that_are_not_served_are_refused() {
 #[tokio::test]
 async fn the_versions_before_2_tell_each_feature() {
     let ctx = testing::context().await;
-    let good = || message!(FeatureUpdateKey { feature: "metadata.version".into(), max_version_level: 30, upgrade_type: 1 });
+    let good = || {
+        message!(FeatureUpdateKey {
+            feature: "metadata.version".into(),
+            max_version_level: 30,
+            upgrade_type: 1
+        })
+    };
     let bad = message!(FeatureUpdateKey { feature: "no.such".into(), max_version_level: 1, upgrade_type: 1 });
     assert_eq!(update_all(&ctx.with_version(1), vec![good()]).await.results.len(), 1);
     assert_eq!(update_all(&ctx.with_version(0), vec![good()]).await.results.len(), 1);

@@ -1,6 +1,8 @@
 //! DescribeQuorum, UnregisterBroker and the voters' APIs.
 
-use chronik_protocol::codec::messages::describe_quorum_request::{PartitionData as AskedPartition, TopicData};
+use chronik_protocol::codec::messages::describe_quorum_request::{
+    PartitionData as AskedPartition, TopicData,
+};
 
 use super::*;
 use crate::handlers::testing::{self, NODE, NOW_MS, encodes_in_every_version};
@@ -19,8 +21,11 @@ async fn this_node_leads_and_is_the_only_voter() {
     let answer = describe(&ctx, asked("__cluster_metadata", &[0])).await;
     let partition = &answer.topics[0].partitions[0];
     assert_eq!((partition.error_code, partition.leader_id, partition.observers.len()), (0, NODE, 0));
-    let voters: Vec<_> =
-        partition.current_voters.iter().map(|voter| (voter.replica_id, voter.last_caught_up_timestamp)).collect();
+    let voters: Vec<_> = partition
+        .current_voters
+        .iter()
+        .map(|voter| (voter.replica_id, voter.last_caught_up_timestamp))
+        .collect();
     assert_eq!(voters, [(NODE, NOW_MS)]);
     assert_eq!((answer.nodes[0].node_id, answer.nodes[0].listeners[0].port), (NODE, 19092));
     // Nodes are not in the layout of the versions before.
@@ -32,7 +37,9 @@ async fn this_node_leads_and_is_the_only_voter() {
 #[tokio::test]
 async fn nothing_else_has_a_quorum() {
     let ctx = testing::context().await.with_version(2);
-    for (topic, partitions) in [("a", &[0][..]), ("__cluster_metadata", &[1]), ("__cluster_metadata", &[0, 1])] {
+    for (topic, partitions) in
+        [("a", &[0][..]), ("__cluster_metadata", &[1]), ("__cluster_metadata", &[0, 1])]
+    {
         let answer = describe(&ctx, asked(topic, partitions)).await;
         assert_eq!(answer.error_code, 0);
         assert!(answer.topics[0].partitions.iter().all(|partition| partition.error_code == 3), "{topic}");

@@ -13,8 +13,7 @@ use super::*;
 use crate::handlers::testing::{self, NODE, TestContext, encodes_in_every_version};
 
 fn dir(path: &str, topic: &str, partitions: &[i32]) -> AlterReplicaLogDir {
-    let topic =
-        message!(AlterReplicaLogDirTopic { name: topic.into(), partitions: partitions.to_vec() });
+    let topic = message!(AlterReplicaLogDirTopic { name: topic.into(), partitions: partitions.to_vec() });
     message!(AlterReplicaLogDir { path: path.into(), topics: vec![topic] })
 }
 
@@ -82,8 +81,7 @@ async fn reassigned(ctx: &TestContext, topic: &str, partition: i32, replicas: Op
         replicas: replicas.map(<[i32]>::to_vec),
     });
     let topic = message!(ReassignableTopic { name: topic.into(), partitions: vec![partition] });
-    let request =
-        message!(AlterPartitionReassignmentsRequest { timeout_ms: 1000, topics: vec![topic] });
+    let request = message!(AlterPartitionReassignmentsRequest { timeout_ms: 1000, topics: vec![topic] });
     let answer = reassign(ctx, request).await;
     encodes_in_every_version(&answer);
     assert_eq!(answer.error_code, 0);

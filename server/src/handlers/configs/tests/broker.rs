@@ -12,7 +12,8 @@ async fn setting(ctx: &TestContext, resource: &str, name: &str) -> Option<(Optio
 async fn synonyms(ctx: &TestContext, kind: i8, resource: &str, name: &str) -> Vec<(String, String, i8)> {
     let told = described(ctx, kind, resource, Some(&[name])).await;
     let synonyms = told.configs[0].synonyms.iter();
-    let all = synonyms.map(|one| (one.name.to_string(), one.value.as_deref().unwrap_or("null").to_owned(), one.source));
+    let all = synonyms
+        .map(|one| (one.name.to_string(), one.value.as_deref().unwrap_or("null").to_owned(), one.source));
     all.collect()
 }
 
@@ -113,7 +114,12 @@ async fn what_was_changed_is_kept_over_a_restart_and_bad_values_are_passed_over(
     assert_eq!(incremental(&ctx, BROKER, "", &[("log.retention.ms", SET, Some("6000"))]).await, 0);
     assert_eq!(incremental(&ctx, BROKER, "1", &[("log.segment.bytes", SET, Some("2097152"))]).await, 0);
     // As another version might have written it.
-    let bad = [("log.retention.ms", "soon"), ("node.id", "9"), ("left.in.5.0", "x"), ("log.segment.bytes", "2097152")];
+    let bad = [
+        ("log.retention.ms", "soon"),
+        ("node.id", "9"),
+        ("left.in.5.0", "x"),
+        ("log.segment.bytes", "2097152"),
+    ];
     let bad = bad.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     ctx.broker.engine.save_config(4, "1", &bad).await.unwrap();
     ctx.broker.engine.save_config(4, "2", &bad).await.unwrap();
@@ -140,6 +146,11 @@ fn every_dynamic_setting_is_read_where_its_change_is_seen() {
         .collect();
     assert_eq!(
         fields,
-        ["max.connections", "max.connections.per.ip", "producer.id.expiration.ms", "chronik.disk.reserve.bytes"]
+        [
+            "max.connections",
+            "max.connections.per.ip",
+            "producer.id.expiration.ms",
+            "chronik.disk.reserve.bytes"
+        ]
     );
 }
