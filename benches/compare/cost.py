@@ -23,6 +23,7 @@ import time
 
 import brokers
 import host
+import load
 
 GROUPS, PARTITIONS = 10_000, 10
 LOAD_S_MAX, LOAD_MB_MAX = 1.0, 100.0
@@ -183,6 +184,35 @@ def idle(broker, options):
     return verdict("idle: processor", share, "of a core", IDLE_CORE_SHARE_MAX, share <= IDLE_CORE_SHARE_MAX)
 
 
+def transactions(broker, options):
+    """The broker on one core, the load on the other; every kind once a round, in changing order."""
+    broker.start()
+    load_ = load.Bench(options.bench)
+    kinds = options.kinds
+    cells = [(1_000, 1, 1), (1_000, 16, 16), (100, 16, 16)]
+    fine = True
+    for size, partitions, producers in cells:
+        spent = {kind: [] for kind in kinds}
+        rates = {kind: [] for kind in kinds}
+        for turn in range(options.rounds):
+            for kind in kinds[turn % len(kinds):] + kinds[:turn % len(kinds)]:
+                figures = load_.run(broker, "produce", topic=f"{kind}-{size}-{partitions}-{turn}", partitions=partitions, producers=producers,
+                                    size=size, kind=kind, duration=options.seconds, warmup=1, cleanup=True)
+                if "error" in figures:
+                    raise RuntimeError(f"{kind}: {figures['error']}")
+                spent[kind].append(figures["broker_cpu_s_per_gb"])
+                rates[kind].append(figures["mb_per_s"])
+        cell = f"{size} B, {partitions} partitions, {producers} producers"
+        for kind in kinds:
+            print(f"  {cell}: {kind} {statistics.median(spent[kind]):.2f} CPU s/GB ({' '.join(f'{x:.2f}' for x in spent[kind])}), "
+                  f"{statistics.median(rates[kind]):.0f} MB/s", flush=True)
+        for kind in kinds[1:]:
+            # Of each round, so that what the machine does meanwhile falls on both sides.
+            ratio = statistics.median(a / b for a, b in zip(spent[kind], spent["plain"]))
+            fine &= verdict(f"{kind}: {cell}: processor per GB", ratio, "× plain", TRANSACTIONS_RATIO_MAX, ratio < TRANSACTIONS_RATIO_MAX)
+    return fine
+
+
 def window(broker):
     """Processor seconds of the broker over the window."""
     before = host.cpu_seconds(broker.pid)
@@ -194,9 +224,12 @@ def main():
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     target = os.environ.get("CARGO_TARGET_DIR") or os.path.join(cache, "chronik", "target")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["groups", "idle"], nargs="+")
+    parser.add_argument("what", choices=["groups", "idle", "transactions"], nargs="+")
     parser.add_argument("--bench", default=os.path.join(target, "release", "chronik-bench"))
     parser.add_argument("--chronik", default=os.path.join(target, "release", "chronik-server"))
+    parser.add_argument("--rounds", type=int, default=5, help="of transactions (default 5)")
+    parser.add_argument("--kinds", nargs="+", default=["plain", "idempotent", "transactional"], help="of producers, plain first")
+    parser.add_argument("--seconds", type=int, default=5, help="each kind and round of transactions runs (default 5)")
     options = parser.parse_args()
     problem = host.check()
     if problem:
@@ -206,7 +239,7 @@ def main():
         with tempfile.TemporaryDirectory(prefix="chronik-cost.") as directory:
             broker = brokers.Chronik("chronik", directory, options.chronik)
             try:
-                fine &= {"groups": groups, "idle": idle}[what](broker, options)
+                fine &= {"groups": groups, "idle": idle, "transactions": transactions}[what](broker, options)
             finally:
                 broker.remove()
     sys.exit(0 if fine else 1)

@@ -53,8 +53,8 @@ class Bench:
     def __init__(self, binary):
         self.binary = binary
 
-    def run(self, broker, kind, **options):
-        command = [self.binary, kind, "--bootstrap", broker.bootstrap, "--broker-pid", str(broker.pid),
+    def run(self, broker, what, /, **options):
+        command = [self.binary, what, "--bootstrap", broker.bootstrap, "--broker-pid", str(broker.pid),
                    "--json", "--quiet"]
         for name, value in options.items():
             if value is False:

@@ -39,6 +39,18 @@ pub enum Client {
     Rdkafka,
 }
 
+/// What a producer promises, and the broker must remember.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Nothing.
+    Plain,
+    /// Each batch once, in order (KIP-98).
+    Idempotent,
+    /// Batches in transactions, committed one after the other.
+    Transactional,
+}
+
 /// Compression of record batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -224,6 +236,12 @@ pub struct ProduceArgs {
     /// Producers, each with a connection of its own.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub producers: u16,
+    /// What they promise; other than plain needs `--client raw`.
+    #[arg(long, value_enum, default_value_t = Kind::Plain)]
+    pub kind: Kind,
+    /// Seconds a transaction lasts; the default is the commit interval of Kafka Streams with exactly-once.
+    #[arg(long, default_value = "0.1", value_parser = parse_seconds)]
+    pub transaction: Duration,
     /// Open loop: messages a second (`50000`) or values a second (`50MB`), of all producers
     /// together. Without it the loop is closed: as fast as acknowledgements allow.
     #[arg(long, value_parser = parse_rate)]

@@ -1,12 +1,14 @@
 //! Both ends of an end-to-end run over raw connections: one produces, one fetches with a long poll.
 
+use std::time::Duration;
+
 use tokio::time::timeout_at;
 
 use super::fetch::Fetcher;
 use super::produce::{MakeBatch, Producer};
 use super::{Result, batches};
 use crate::batch;
-use crate::cli::Records;
+use crate::cli::{Kind, Records};
 use crate::e2e::{Ends, Receipts};
 use crate::produce::since_ns;
 use crate::progress::Counter;
@@ -27,6 +29,9 @@ pub async fn run(ends: Ends) -> Result<Vec<Tally>> {
         schedule: ends.schedule,
         window: ends.window,
         counter: Counter::default(),
+        kind: Kind::Plain,
+        transaction: Duration::ZERO,
+        index: 0,
     };
     let producing = tokio::spawn(producer.run());
     let consuming = tokio::spawn(async move {

@@ -9,6 +9,7 @@ pub mod connection;
 pub mod consume;
 pub mod e2e;
 pub mod fetch;
+pub mod identity;
 pub mod produce;
 
 /// Any failure of a run: there is nothing to do about it but to say it.
