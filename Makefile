@@ -12,7 +12,7 @@ ARGS  ?= start
 
 PREFIX ?= /usr/local
 
-.PHONY: help run build install test test-full soak lint fmt bench bench-compare docs setup clean-data
+.PHONY: help run build install test test-full soak lint fmt bench bench-compare bench-cost docs setup clean-data
 
 help: ## List the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ bench: setup ## Benchmarks per layer, as ratios to the bare thing
 
 bench-compare: build ## Chronik and Apache Kafka in turn, same load, as ratios
 	@python3 benches/compare/run.py $(ARGS_COMPARE)
+
+bench-cost: build ## What groups, idle consumers, idempotence and transactions cost, against their goals
+	@python3 benches/compare/cost.py groups idle transactions $(ARGS_COST)
 
 docs: setup ## Build the API documentation
 	$(CARGO) doc --release --workspace --no-deps
