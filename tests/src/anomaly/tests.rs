@@ -6,6 +6,8 @@ use super::history::{Action, History, Key, Outcome, Process, Step, Value};
 use super::{Anomaly, Kind, Report, Shown, check};
 use Outcome::{Fail, Info, Ok};
 
+mod simulated;
+
 const X: Key = 0;
 const Y: Key = 1;
 /// The final reader's process.
