@@ -36,4 +36,4 @@ pub mod settings;
 pub mod store;
 pub mod topic;
 
-pub use engine::{Engine, EngineOptions, OpenError, ShardId};
+pub use engine::{Engine, EngineOptions, OpenError, ShardId, base64_url};

@@ -2,7 +2,7 @@
 //! documentation are all made from it; what is not in it is not advertised and closes the connection.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use chronik_protocol::codec::{self, messages};
@@ -13,7 +13,7 @@ use tracing::Instrument;
 use crate::broker::{Broker, ListenerInfo};
 use crate::handlers;
 use crate::net::{BODY_BYTES_MAX, Hold, Reply};
-use crate::request::{ReplyFuture, RequestContext, RequestError};
+use crate::request::{ClientSoftware, ReplyFuture, RequestContext, RequestError};
 
 const PRODUCE: i16 = 0;
 const API_VERSIONS: i16 = 18;
@@ -148,6 +148,14 @@ pub static APIS: &[Api] = &[
     api!(60, DescribeCluster, DescribeClusterRequest, 0..=2, handlers::cluster::describe),
     api!(61, DescribeProducers, DescribeProducersRequest, 0..=0, handlers::records::describe_producers),
     api!(64, UnregisterBroker, UnregisterBrokerRequest, 0..=0, handlers::quorum::unregister),
+    api!(
+        71,
+        GetTelemetrySubscriptions,
+        GetTelemetrySubscriptionsRequest,
+        0..=0,
+        handlers::telemetry::subscriptions
+    ),
+    api!(72, PushTelemetry, PushTelemetryRequest, 0..=0, handlers::telemetry::push),
     api!(74, ListConfigResources, ListConfigResourcesRequest, 0..=1, handlers::configs::list_resources),
     api!(
         75,
@@ -244,6 +252,7 @@ pub fn prepare(
     broker: &Arc<Broker>,
     listener: &Arc<ListenerInfo>,
     client_addr: SocketAddr,
+    software: &Arc<OnceLock<ClientSoftware>>,
     mut frame: Bytes,
 ) -> Result<Prepared, RequestError> {
     let preamble = RequestPreamble::parse(&frame).map_err(RequestError::Frame)?;
@@ -264,6 +273,7 @@ pub fn prepare(
         broker: broker.clone(),
         listener: listener.clone(),
         client_addr,
+        software: software.clone(),
         client_id: header.client_id,
         api_version: version,
         correlation_id: header.correlation_id,

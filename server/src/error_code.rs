@@ -8,6 +8,7 @@ use chronik_engine::store::StoreError;
 use chronik_protocol::batch::{RecordErrorKind, ValidateError};
 
 use crate::coordinator::group::GroupError;
+use crate::telemetry::TelemetryError;
 
 /// The codes this broker answers (Kafka's `Errors`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -157,6 +158,19 @@ impl From<&StoreError> for ErrorCode {
             | StoreError::ReadFailed(_)
             | StoreError::Corrupt(_)
             | StoreError::Closed => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl From<&TelemetryError> for ErrorCode {
+    fn from(error: &TelemetryError) -> Self {
+        match error {
+            TelemetryError::Throttled => ErrorCode::ThrottlingQuotaExceeded,
+            TelemetryError::InvalidInstance | TelemetryError::Terminated => ErrorCode::InvalidRequest,
+            TelemetryError::UnknownSubscription => ErrorCode::UnknownSubscriptionId,
+            TelemetryError::UnsupportedCompression => ErrorCode::UnsupportedCompressionType,
+            TelemetryError::TooLarge => ErrorCode::TelemetryTooLarge,
+            TelemetryError::Malformed => ErrorCode::InvalidRecord,
         }
     }
 }

@@ -21,4 +21,5 @@ pub mod net;
 pub mod request;
 pub mod runtime;
 pub mod server;
+pub mod telemetry;
 pub mod topic_rules;

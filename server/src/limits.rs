@@ -3,6 +3,12 @@
 /// Bytes one batch may have once decompressed to be validated; above it the batch is refused.
 pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 << 20;
 
+/// Bytes that a push of client metrics may have once decompressed; Kafka's default for a compressed one is an eighth of it.
+pub const DECOMPRESSED_TELEMETRY_BYTES_MAX: usize = 8 << 20;
+
+/// Characters kept of what a client's library calls itself.
+pub const SOFTWARE_CHARS_MAX: usize = 128;
+
 /// How often the disk's free space is looked at, ms.
 pub const DISK_CHECK_INTERVAL_MS: u64 = 1000;
 

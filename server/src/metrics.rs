@@ -40,6 +40,12 @@ pub const TOPICS: &str = "chronik_topics_count";
 pub const PARTITIONS: &str = "chronik_partitions_count";
 /// Records between a group's committed offset and the end of the partition.
 pub const CONSUMER_LAG: &str = "chronik_consumer_lag_records";
+/// Clients that push metrics.
+pub const CLIENT_INSTANCES: &str = "chronik_client_instances_count";
+/// What clients push.
+pub const CLIENT_METRIC: &str = "chronik_client_metric_value";
+/// What clients push and finds no room.
+pub const CLIENT_METRICS_DROPPED: &str = "chronik_client_metrics_dropped_total";
 /// Recent batches kept in memory.
 pub const RING_BYTES: &str = "chronik_ring_bytes";
 /// What recent batches may take.
@@ -98,6 +104,9 @@ pub static ALL: &[Metric] = &[
     metric(TOPICS, G, Unit::Count, "Topics"),
     metric(PARTITIONS, G, Unit::Count, "Partitions"),
     metric(CONSUMER_LAG, G, Unit::Count, "Records between a group's committed offset and the end of the partition, by labels `group`, `topic` and `partition`; at most 1000 series"),
+    metric(CLIENT_INSTANCES, G, Unit::Count, "Clients that asked which metrics to push (KIP-714) and were not silent since; at most 4096"),
+    metric(CLIENT_METRIC, G, Unit::Count, "The newest value of each metric that a client pushed, by labels `name` (the client's), `client_id`, `client_instance_id` and `attributes` (key=value, comma separated); at most 5000 series"),
+    metric(CLIENT_METRICS_DROPPED, C, Unit::Count, "Values that clients pushed and that were left out: too many, or names too long"),
     metric(store::COMMIT_SECONDS, H, Unit::Seconds, "One commit of the store, its fsync included"),
     metric(store::COMMIT_BATCHES, H, Unit::Count, "Write batches that one commit gathered"),
     metric(store::COMMIT_BYTES, H, Unit::Bytes, "Bytes that one commit gathered"),
@@ -184,6 +193,8 @@ pub struct BrokerMetrics {
     pub fetch_latency: Histogram,
     /// [`ACTIVE_CONNECTIONS`].
     pub active_connections: Gauge,
+    /// [`CLIENT_METRICS_DROPPED`].
+    pub client_metrics_dropped: Counter,
     /// By API key; every served API is there from the start.
     requests: Vec<Option<Counter>>,
     /// By code plus one, each registered when it is first answered.
@@ -210,6 +221,7 @@ impl BrokerMetrics {
             produce_latency: metrics::histogram!(PRODUCE_LATENCY),
             fetch_latency: metrics::histogram!(FETCH_LATENCY),
             active_connections: metrics::gauge!(ACTIVE_CONNECTIONS),
+            client_metrics_dropped: metrics::counter!(CLIENT_METRICS_DROPPED),
             requests,
             errors: (0..CODES_MAX).map(|_| OnceLock::new()).collect(),
         }

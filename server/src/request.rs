@@ -3,13 +3,22 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chronik_protocol::codec::{CodecError, StrBytes};
 use chronik_protocol::frame::FrameError;
 
 use crate::broker::{Broker, ListenerInfo};
 use crate::net::Reply;
+
+/// A client's library, as it names itself in ApiVersions (KIP-511).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSoftware {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
 
 /// Who asks, and how.
 #[derive(Clone)]
@@ -22,6 +31,8 @@ pub struct RequestContext {
     pub client_addr: SocketAddr,
     /// What the client calls itself.
     pub client_id: Option<StrBytes>,
+    /// What its library calls itself, once it has said so.
+    pub software: Arc<OnceLock<ClientSoftware>>,
     /// Version of the request, within the table's range.
     pub api_version: i16,
     /// Matches the answer to the request.

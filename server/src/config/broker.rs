@@ -36,6 +36,8 @@ pub struct BrokerConfig {
     pub storage: StorageSettings,
     /// The HTTP address.
     pub http: HttpSettings,
+    /// Metrics that clients push.
+    pub telemetry: TelemetrySettings,
     /// Logs.
     pub logging: LogSettings,
     /// Every setting as text with its source: DescribeConfigs, the defaults of topic configs, and
@@ -159,6 +161,13 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self { http_addr: (Ipv4Addr::LOCALHOST, 0).into(), admin_api_key: None }
     }
+}
+
+/// Metrics that clients push.
+#[derive(Debug, Clone, Default)]
+pub struct TelemetrySettings {
+    /// `telemetry.max.bytes`.
+    pub telemetry_max_bytes: i32,
 }
 
 /// Logs.

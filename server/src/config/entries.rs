@@ -20,6 +20,8 @@ pub enum ConfigSource {
     StaticBroker,
     /// Nobody set it.
     Default,
+    /// Set on a client metrics subscription.
+    ClientMetrics,
 }
 
 impl ConfigSource {
@@ -31,6 +33,7 @@ impl ConfigSource {
             ConfigSource::DynamicDefaultBroker => 3,
             ConfigSource::StaticBroker => 4,
             ConfigSource::Default => 5,
+            ConfigSource::ClientMetrics => 7,
         }
     }
 }
@@ -182,7 +185,9 @@ impl ConfigEntries {
                         self.dynamic_default.get(setting.name).map(String::as_str)
                     }
                     ConfigSource::StaticBroker => written(setting),
-                    ConfigSource::DynamicTopic | ConfigSource::Default => setting.default,
+                    ConfigSource::DynamicTopic | ConfigSource::ClientMetrics | ConfigSource::Default => {
+                        setting.default
+                    }
                 };
                 found.extend(value.map(|value| self.synonym(setting, value, source)));
             }

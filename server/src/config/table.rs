@@ -194,6 +194,9 @@ static SETTINGS: &[Setting] = &[
     // Producers.
     dynamic(row("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), Low, field!(producers.producer_id_expiration_ms),
         "An idempotent producer is forgotten by a partition after this long without a record; looked for every `log.retention.check.interval.ms`.")),
+    // Client metrics.
+    row("telemetry.max.bytes", Int, Some("1048576"), AtLeast(1), Low, field!(telemetry.telemetry_max_bytes),
+        "Longest payload of metrics, compressed, that a client may push at once (KIP-714)."),
     // Throttles of replication, which Kafka's reassignment tool sets and takes away again.
     row("leader.replication.throttled.rate", Long, Some("9223372036854775807"), AtLeast(0), Low, Bind::NoEffect,
         "*No effect:* one node replicates nothing."),

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use chronik_engine::Engine;
 use chronik_engine::store::StoreError;
 
+use crate::telemetry::Telemetry;
 use features::Features;
 use settings::Settings;
 
@@ -20,6 +21,8 @@ pub struct Dynamic {
     pub settings: Arc<Settings>,
     /// Finalized features.
     pub features: Features,
+    /// Client metrics.
+    pub telemetry: Telemetry,
 }
 
 impl Dynamic {
@@ -30,6 +33,7 @@ impl Dynamic {
     pub async fn open(engine: &Arc<Engine>, settings: Arc<Settings>) -> Result<Self, StoreError> {
         settings.load(engine).await?;
         let features = Features::open(engine.clone()).await?;
-        Ok(Self { settings, features })
+        let telemetry = Telemetry::open(engine).await?;
+        Ok(Self { settings, features, telemetry })
     }
 }

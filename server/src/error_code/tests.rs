@@ -236,3 +236,26 @@ fn errors_of_validation() {
         | ValidateError::Corrupt(_) => No,
     });
 }
+
+#[test]
+fn errors_of_client_metrics() {
+    let table = [
+        (TelemetryError::Throttled, 89, Retry, No),
+        (TelemetryError::InvalidInstance, 42, GiveUp, No),
+        (TelemetryError::Terminated, 42, GiveUp, No),
+        // It asks for its subscription again.
+        (TelemetryError::UnknownSubscription, 117, GiveUp, No),
+        (TelemetryError::UnsupportedCompression, 76, GiveUp, No),
+        (TelemetryError::TooLarge, 118, GiveUp, No),
+        (TelemetryError::Malformed, 87, GiveUp, No),
+    ];
+    check(&table, 7, |error| match error {
+        TelemetryError::Throttled
+        | TelemetryError::InvalidInstance
+        | TelemetryError::Terminated
+        | TelemetryError::UnknownSubscription
+        | TelemetryError::UnsupportedCompression
+        | TelemetryError::TooLarge
+        | TelemetryError::Malformed => No,
+    });
+}

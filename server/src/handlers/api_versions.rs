@@ -13,7 +13,8 @@ use chronik_protocol::message;
 use crate::dispatch::{APIS, Api};
 use crate::dynamic::features::FEATURES;
 use crate::error_code::ErrorCode;
-use crate::request::RequestContext;
+use crate::limits::SOFTWARE_CHARS_MAX;
+use crate::request::{ClientSoftware, RequestContext};
 
 const API_VERSIONS: i16 = 18;
 const PRODUCE: i16 = 0;
@@ -24,6 +25,12 @@ pub async fn handle(ctx: &RequestContext, request: ApiVersionsRequest) -> ApiVer
         && is_software_token(&request.client_software_version);
     if ctx.api_version >= 3 && !named {
         return message!(ApiVersionsResponse { error_code: ErrorCode::InvalidRequest.code() });
+    }
+    if ctx.api_version >= 3 {
+        let kept = |text: &str| text.chars().take(SOFTWARE_CHARS_MAX).collect();
+        let (name, version) = (&request.client_software_name, &request.client_software_version);
+        // The first answer of a connection stands.
+        let _ = ctx.software.set(ClientSoftware { name: kept(name), version: kept(version) });
     }
     let finalized = ctx.broker.dynamic.features.finalized();
     let levels = finalized.levels.iter().filter(|(_, level)| **level > 0);

@@ -19,6 +19,7 @@ pub mod quorum;
 pub mod records;
 mod refusal;
 pub mod replicas;
+pub mod telemetry;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod topics;

@@ -84,6 +84,7 @@ async fn open(store: Arc<MemoryStore>, config: Arc<BrokerConfig>) -> TestContext
         broker,
         listener: Arc::new(listener),
         client_addr: ([127, 0, 0, 1], 40_000).into(),
+        software: Arc::default(),
         client_id: Some("test".into()),
         api_version: i16::MAX,
         correlation_id: 7,

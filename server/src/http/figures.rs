@@ -81,6 +81,25 @@ impl BrokerFigures {
         true
     }
 
+    /// What clients pushed, in the text format.
+    fn client_metrics(&self) -> String {
+        let (clients, shown) = self.broker.dynamic.telemetry.shown(self.broker.clock.mono_ms());
+        metrics::gauge!(names::CLIENT_INSTANCES).set(clients as f64);
+        let name = names::CLIENT_METRIC;
+        let mut out = format!("\n# HELP {name} {}\n# TYPE {name} gauge\n", names::help(name));
+        for line in shown {
+            let labels = [
+                ("name", &line.sample.name),
+                ("client_id", &line.client_id),
+                ("client_instance_id", &line.instance_id),
+                ("attributes", &line.sample.attributes),
+            ];
+            let labels = labels.map(|(label, value)| format!("{label}=\"{}\"", escaped(value)));
+            let _ = writeln!(out, "{name}{{{}}} {}", labels.join(","), line.sample.value);
+        }
+        out
+    }
+
     fn machine(&self) {
         if let Ok(space) = disk::space(&self.broker.config.node.data_dir) {
             metrics::gauge!(names::DISK_FREE).set(space.free_bytes as f64);
@@ -96,7 +115,7 @@ impl Figures for BrokerFigures {
         Box::pin(async move {
             self.stores();
             self.machine();
-            self.consumer_lag().await
+            self.consumer_lag().await + &self.client_metrics()
         })
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -23,7 +23,7 @@ use super::reader::{Frame, FrameReader, ReadError};
 use super::reply::Reply;
 use crate::broker::{Broker, ListenerInfo};
 use crate::dispatch::{self, Prepared};
-use crate::request::{ReplyFuture, RequestError};
+use crate::request::{ClientSoftware, ReplyFuture, RequestError};
 
 /// What all connections of a listener share.
 #[derive(Clone)]
@@ -62,6 +62,7 @@ struct Held {
 struct Connection<R, W> {
     context: ConnectionContext,
     peer: SocketAddr,
+    software: Arc<OnceLock<ClientSoftware>>,
     reader: FrameReader<R>,
     writer: W,
     in_flight: VecDeque<InFlight>,
@@ -85,6 +86,7 @@ where
     let mut connection = Connection {
         context,
         peer,
+        software: Arc::default(),
         reader,
         writer,
         in_flight: VecDeque::new(),
@@ -133,7 +135,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Connection<R, W> {
     async fn accept(&mut self, frame: Frame) -> Result<(), ConnectionError> {
         self.last_active = Instant::now();
         let context = &self.context;
-        let prepared = dispatch::prepare(&context.broker, &context.listener, self.peer, frame.bytes)?;
+        let prepared =
+            dispatch::prepare(&context.broker, &context.listener, self.peer, &self.software, frame.bytes)?;
         self.held = Some(Held { prepared, hold: Hold::of_frame(frame.reserved) });
         self.start_held().await
     }

@@ -183,3 +183,32 @@ async fn serve_connection(
     }
     drop(admitted);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dynamic::settings::Scope;
+    use crate::handlers::testing;
+
+    #[tokio::test]
+    async fn limits_changed_at_run_time_hold_for_the_next_connection() {
+        let ctx = testing::context().await;
+        let set = async |name: &str, value: &str| {
+            let layer = [(name.to_owned(), value.to_owned())].into();
+            let replaced = ctx.broker.dynamic.settings.replace(&ctx.broker.engine, Scope::ThisBroker, layer);
+            replaced.await.expect("the store is well");
+        };
+        let connections = Arc::default();
+        let (here, there) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        let first = admit(&connections, here, &ctx.broker);
+        assert!(first.is_some());
+        set("max.connections.per.ip", "1").await;
+        assert!(admit(&connections, here, &ctx.broker).is_none());
+        let second = admit(&connections, there, &ctx.broker);
+        assert!(second.is_some());
+        set("max.connections", "2").await;
+        assert!(admit(&connections, here, &ctx.broker).is_none());
+        drop(second);
+        assert!(admit(&connections, here, &ctx.broker).is_some());
+    }
+}

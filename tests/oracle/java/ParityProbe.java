@@ -145,7 +145,7 @@ public final class ParityProbe {
                 answers.skipped.add(api.name);
                 return;
             }
-            answers.take(wire.send(api.name, version, request), wire, 0);
+            answers.take(wire.send(api.name, version, request), wire, Requests.wanted(api.name));
         } catch (Throwable error) {
             answers.failed(api.name + " v" + version, error);
         }

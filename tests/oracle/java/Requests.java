@@ -62,6 +62,17 @@ final class Requests {
             case "DescribeGroups" -> "{groups:['%s']%s}".formatted(committedGroup(), v >= 3 ? ",includeAuthorizedOperations:true" : "");
             case "AddPartitionsToTxn", "AddOffsetsToTxn", "EndTxn", "TxnOffsetCommit", "WriteTxnMarkers", "DescribeTransactions" -> transactional(api, v);
             case "ListTransactions" -> "{stateFilters:['Ongoing']%s%s}".formatted(v >= 1 ? ",durationFilter:0" : "", v >= 2 ? ",transactionalIdPattern:'.*'" : "");
+            case "AlterReplicaLogDirs" -> "{dirs:[{path:'%s',topics:[{name:'%s',partitions:[0]}]}]}".formatted(logDir(), topic);
+            case "ElectLeaders" -> "{topicPartitions:[],timeoutMs:5000%s}".formatted(v >= 1 ? ",electionType:0" : "");
+            case "AlterPartitionReassignments" -> "{timeoutMs:5000,topics:[{name:'%s',partitions:[{partitionIndex:0,replicas:[%d]}]}]}".formatted(topic, node());
+            case "ListPartitionReassignments" -> "{timeoutMs:5000,topics:null}";
+            case "DescribeQuorum" -> "{topics:[{topicName:'__cluster_metadata',partitions:[{partitionIndex:0}]}]}";
+            case "UpdateFeatures" -> "{timeoutMs:5000,featureUpdates:[]}";
+            case "UnregisterBroker" -> "{brokerId:99}";
+            case "AddRaftVoter" -> "{clusterId:null,voterId:2,voterDirectoryId:'AAAAAAAAAAAAAAAAAAAAAQ',listeners:[{name:'CONTROLLER',host:'localhost',port:9}]}";
+            case "RemoveRaftVoter" -> "{clusterId:null,voterId:2,voterDirectoryId:'AAAAAAAAAAAAAAAAAAAAAQ'}";
+            case "GetTelemetrySubscriptions" -> "{}";
+            case "PushTelemetry" -> "{clientInstanceId:'%s',subscriptionId:%d}".formatted((Object[]) telemetry());
             default -> null;
         };
     }
@@ -84,6 +95,35 @@ final class Requests {
                     .formatted(txn.producer, topic);
                 default -> "{transactionalIds:['" + txn.id + "']}";
             };
+        }
+    }
+
+    /** The error that a well-formed request of this API gets from one node; nearly always none. */
+    static int wanted(String api) {
+        return switch (api) {
+            case "UnregisterBroker" -> 102; // only others can be asked to go, and there are none
+            case "AddRaftVoter", "RemoveRaftVoter" -> 35; // the quorum is static
+            default -> 0;
+        };
+    }
+
+    private String logDir() throws Exception {
+        try (Wire wire = f.wire()) {
+            return wire.call("DescribeLogDirs", 4, "{topics:[]}").get("results").get(0).get("logDir").textValue();
+        }
+    }
+
+    private int node() throws Exception {
+        try (Wire wire = f.wire()) {
+            return wire.call("DescribeCluster", 0, "{}").get("brokers").get(0).get("brokerId").intValue();
+        }
+    }
+
+    /** Instance and subscription id of a client that may push. */
+    private Object[] telemetry() throws Exception {
+        try (Wire wire = f.wire()) {
+            var asked = wire.call("GetTelemetrySubscriptions", 0, "{}");
+            return new Object[] {asked.get("clientInstanceId").textValue(), asked.get("subscriptionId").intValue()};
         }
     }
 

@@ -20,7 +20,7 @@ import org.apache.kafka.common.utils.Exit;
  * minutes. Exit and shutdown hooks are caught, so a tool's end is a value here.
  */
 public final class ToolsSuite {
-    private static final String TOOLS = "org.apache.kafka.tools.";
+    static final String TOOLS = "org.apache.kafka.tools.";
     private final Harness h;
     private final String topic = "cli-" + UUID.randomUUID().toString().substring(0, 8);
     private final String group = "group-of-" + topic;
@@ -37,7 +37,7 @@ public final class ToolsSuite {
     }
 
     public static void main(String[] args) {
-        try (Harness h = new Harness("kafka-tools", args, 150)) {
+        try (Harness h = new Harness("kafka-tools", args, 300)) {
             ToolsSuite suite = new ToolsSuite(h);
             h.scenario("kafka-broker-api-versions", suite::apiVersions);
             h.scenario("kafka-cluster", suite::cluster);
@@ -51,12 +51,13 @@ public final class ToolsSuite {
             h.scenario("kafka-producer-perf-test and kafka-consumer-perf-test", suite::perf);
             h.scenario("kafka-verifiable-producer and kafka-verifiable-consumer", suite::verifiable);
             h.scenario("kafka-e2e-latency", suite::endToEndLatency);
+            new AdminTools(suite, h).scenarios();
             h.scenario("kafka-topics deletes", suite::deleteTopic);
         }
     }
 
     /** Runs one tool with `input` on its standard input; gives what it printed; fails on a non-zero exit. */
-    private String run(String input, String main, String... args) throws Exception {
+    String run(String input, String main, String... args) throws Exception {
         ByteArrayOutputStream printed = new ByteArrayOutputStream();
         List<Runnable> hooks = new ArrayList<>();
         InputStream in = System.in;
@@ -129,13 +130,13 @@ public final class ToolsSuite {
         return text.length() > 600 ? "…" + text.substring(text.length() - 600) : text;
     }
 
-    private String tool(String main, String... args) throws Exception {
+    String tool(String main, String... args) throws Exception {
         List<String> all = new ArrayList<>(List.of("--bootstrap-server", h.bootstrap));
         all.addAll(List.of(args));
         return run("", main, all.toArray(new String[0]));
     }
 
-    private static void shows(String printed, String... wanted) {
+    static void shows(String printed, String... wanted) {
         for (String text : wanted) {
             Harness.check(printed.contains(text), "output lacks \"" + text + "\": " + tail(printed));
         }

@@ -23,6 +23,8 @@ use crate::handlers::refusal::{Refusal, outcome};
 use crate::handlers::topics::lock_changes;
 use crate::internal_topics;
 use crate::request::RequestContext;
+use crate::telemetry::SUBSCRIPTIONS_MAX;
+use crate::telemetry::subscription::{self, SubscriptionFault};
 use crate::topic_rules;
 
 /// What is to happen with one config (Kafka's `AlterConfigOp.OpType`).
@@ -160,9 +162,7 @@ async fn apply(ctx: &RequestContext, resource: &Resource, mode: Mode) -> Result<
         Some(ResourceType::Broker) => alter_broker(ctx, resource, mode).await,
         // The old API does not know loggers.
         Some(ResourceType::BrokerLogger) if !mode.replace => refuse_logger(ctx, resource),
-        Some(ResourceType::ClientMetrics) => {
-            Err(Refusal::invalid_request("Client metrics subscriptions are not served by this broker."))
-        }
+        Some(ResourceType::ClientMetrics) => alter_subscription(&ctx.broker, resource, mode).await,
         Some(ResourceType::Group) => {
             Err(Refusal::invalid_request("Group configs are not served by this broker."))
         }
@@ -220,6 +220,35 @@ async fn alter_broker(ctx: &RequestContext, resource: &Resource, mode: Mode) -> 
     replaced.map_err(|error| Refusal::new(ErrorCode::from(&error), error.to_string()))?;
     let names: Vec<&str> = resource.changes.iter().map(|change| &*change.name).collect();
     tracing::info!(?scope, ?names, "broker settings changed");
+    Ok(())
+}
+
+/// Changes a client metrics subscription (KIP-714); one that sets nothing is gone.
+async fn alter_subscription(broker: &Arc<Broker>, resource: &Resource, mode: Mode) -> Result<(), Refusal> {
+    if resource.name.is_empty() {
+        return Err(Refusal::invalid_request("Subscription name can't be empty"));
+    }
+    let _changes = lock_changes().await;
+    let telemetry = &broker.dynamic.telemetry;
+    let current = telemetry.configs(&resource.name);
+    // Kafka takes none of them for a list here, although it tells two as lists.
+    let wanted =
+        changed(&current, &resource.changes, mode.replace, |name, what| Err(not_a_list(name, what)))?;
+    subscription::parse(&wanted).map_err(|fault| match &fault {
+        SubscriptionFault::Request(_) => Refusal::invalid_request(fault.to_string()),
+        SubscriptionFault::Config(_) => Refusal::new(ErrorCode::InvalidConfig, fault.to_string()),
+    })?;
+    if mode.validate_only || wanted == current {
+        return Ok(());
+    }
+    if current.is_empty() && telemetry.names().len() >= SUBSCRIPTIONS_MAX {
+        let message =
+            format!("There are {SUBSCRIPTIONS_MAX} client metrics subscriptions already; delete one first.");
+        return Err(Refusal::new(ErrorCode::PolicyViolation, message));
+    }
+    let replaced = telemetry.replace(&broker.engine, &resource.name, wanted).await;
+    replaced.map_err(|error| Refusal::new(ErrorCode::from(&error), error.to_string()))?;
+    tracing::info!(subscription = resource.name, "client metrics subscription changed");
     Ok(())
 }
 

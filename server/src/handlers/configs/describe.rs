@@ -17,6 +17,7 @@ use crate::handlers::distinct::distinct;
 use crate::handlers::refusal::{Refusal, outcome};
 use crate::internal_topics;
 use crate::request::RequestContext;
+use crate::telemetry::subscription;
 use crate::topic_rules;
 
 /// Answers DescribeConfigs.
@@ -63,7 +64,8 @@ fn entries(ctx: &RequestContext, resource: &DescribeConfigsResource) -> Result<V
             Ok(Vec::new())
         }
         Some(ResourceType::ClientMetrics) => {
-            needs_name("Client metrics subscription name").map(|()| Vec::new())
+            needs_name("Client metrics subscription name")?;
+            Ok(subscription::describe(&ctx.broker.dynamic.telemetry.configs(name)))
         }
         Some(ResourceType::Group) => needs_name("Group name").map(|()| Vec::new()),
         None => Err(Refusal::invalid_request(format!("Unexpected resource type {}", resource.resource_type))),
@@ -155,6 +157,7 @@ fn resource_names(ctx: &RequestContext, kind: ResourceType) -> Vec<String> {
             stored.chain(internal_topics::all().map(|topic| topic.name.to_owned())).collect()
         }
         ResourceType::Broker | ResourceType::BrokerLogger => vec![ctx.broker.config.node.node_id.to_string()],
-        ResourceType::ClientMetrics | ResourceType::Group => Vec::new(),
+        ResourceType::ClientMetrics => ctx.broker.dynamic.telemetry.names(),
+        ResourceType::Group => Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! Configs as Kafka's admin clients read and change them.
 
 mod broker;
+mod client_metrics;
 
 use chronik_protocol::codec::messages::describe_configs_request::DescribeConfigsResource;
 use chronik_protocol::codec::messages::describe_configs_response::DescribeConfigsResult;
@@ -148,7 +149,7 @@ async fn resources_that_are_not_there_are_answered_with_their_own_errors() {
     ] {
         assert_eq!(described(&ctx, kind, name, None).await.error_code, code.code(), "{kind} {name}");
     }
-    for (kind, name) in [(BROKER, ""), (LOGGER, "1"), (CLIENT_METRICS, "m"), (GROUP, "g")] {
+    for (kind, name) in [(BROKER, ""), (LOGGER, "1"), (GROUP, "g")] {
         let told = described(&ctx, kind, name, None).await;
         assert_eq!((told.error_code, told.configs.len()), (0, 0), "{kind} {name}");
     }
