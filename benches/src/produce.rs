@@ -42,7 +42,8 @@ pub async fn run(args: &ProduceArgs) -> Result<(Outcome, Costs)> {
         let stored = latest(common).await? - before;
         let acknowledged = counter.load(std::sync::atomic::Ordering::Relaxed) as i64;
         // Markers of transactions take offsets too.
-        let fits = if args.kind == Kind::Transactional { stored >= acknowledged } else { stored == acknowledged };
+        let fits =
+            if args.kind == Kind::Transactional { stored >= acknowledged } else { stored == acknowledged };
         if !fits {
             outcome.errors += 1;
             outcome.first_error = Some(format!("{acknowledged} records acknowledged, {stored} stored"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chronik_engine::Engine;
 
 use crate::config::BrokerConfig;
-use crate::coordinator::GroupCoordinator;
+use crate::coordinator::{GroupCoordinator, TxnCoordinator};
 use crate::dynamic::Dynamic;
 use crate::handlers::fetch::{FetchMemory, FetchSessions};
 use crate::limits::{FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX};
@@ -22,6 +22,8 @@ pub struct Broker {
     pub dynamic: Dynamic,
     /// Consumer groups.
     pub groups: GroupCoordinator,
+    /// Transactions.
+    pub txns: Arc<TxnCoordinator>,
     /// Incremental fetch sessions (KIP-227).
     pub fetch_sessions: FetchSessions,
     /// What fetches hold of the store's data.
@@ -41,6 +43,7 @@ impl Broker {
         engine: Arc<Engine>,
         dynamic: Dynamic,
         groups: GroupCoordinator,
+        txns: Arc<TxnCoordinator>,
         clock: Clock,
         stopping: Stopping,
     ) -> Arc<Self> {
@@ -51,6 +54,7 @@ impl Broker {
             engine,
             dynamic,
             groups,
+            txns,
             clock,
             stopping,
             config,

@@ -114,6 +114,11 @@ pub static APIS: &[Api] = &[
         2..=4,
         handlers::list_offsets::for_leader_epoch
     ),
+    api!(24, AddPartitionsToTxn, AddPartitionsToTxnRequest, 0..=5, handlers::transactions::add_partitions),
+    api!(25, AddOffsetsToTxn, AddOffsetsToTxnRequest, 0..=4, handlers::transactions::add_offsets),
+    api!(26, EndTxn, EndTxnRequest, 0..=5, handlers::transactions::end),
+    api!(27, WriteTxnMarkers, WriteTxnMarkersRequest, 1..=2, handlers::transactions::write_markers),
+    api!(28, TxnOffsetCommit, TxnOffsetCommitRequest, 0..=5, handlers::transactions::commit_offsets),
     api!(32, DescribeConfigs, DescribeConfigsRequest, 1..=4, handlers::configs::describe),
     api!(33, AlterConfigs, AlterConfigsRequest, 0..=2, handlers::configs::alter),
     api!(34, AlterReplicaLogDirs, AlterReplicaLogDirsRequest, 1..=2, handlers::replicas::alter_log_dirs),
@@ -148,6 +153,8 @@ pub static APIS: &[Api] = &[
     api!(60, DescribeCluster, DescribeClusterRequest, 0..=2, handlers::cluster::describe),
     api!(61, DescribeProducers, DescribeProducersRequest, 0..=0, handlers::records::describe_producers),
     api!(64, UnregisterBroker, UnregisterBrokerRequest, 0..=0, handlers::quorum::unregister),
+    api!(65, DescribeTransactions, DescribeTransactionsRequest, 0..=0, handlers::transactions::describe),
+    api!(66, ListTransactions, ListTransactionsRequest, 0..=2, handlers::transactions::list),
     api!(
         71,
         GetTelemetrySubscriptions,

@@ -8,6 +8,7 @@ use chronik_engine::store::StoreError;
 use chronik_protocol::batch::{RecordErrorKind, ValidateError};
 
 use crate::coordinator::group::GroupError;
+use crate::coordinator::txn::TxnError;
 use crate::telemetry::TelemetryError;
 
 /// The codes this broker answers (Kafka's `Errors`).
@@ -52,9 +53,11 @@ pub enum ErrorCode {
     InvalidTxnState = 48,
     InvalidProducerIdMapping = 49,
     InvalidTransactionTimeout = 50,
+    ConcurrentTransactions = 51,
     TransactionCoordinatorFenced = 52,
     TransactionalIdAuthorizationFailed = 53,
     SecurityDisabled = 54,
+    OperationNotAttempted = 55,
     KafkaStorageError = 56,
     LogDirNotFound = 57,
     FetchSessionIdNotFound = 70,
@@ -71,7 +74,9 @@ pub enum ErrorCode {
     NoReassignmentInProgress = 85,
     GroupSubscribedToTopic = 86,
     InvalidRecord = 87,
+    UnstableOffsetCommit = 88,
     ThrottlingQuotaExceeded = 89,
+    ProducerFenced = 90,
     ResourceNotFound = 91,
     InvalidUpdateVersion = 95,
     NonEmptyGroup = 68,
@@ -80,11 +85,14 @@ pub enum ErrorCode {
     BrokerIdNotRegistered = 102,
     InconsistentTopicId = 103,
     InconsistentClusterId = 104,
+    TransactionalIdNotFound = 105,
     FetchSessionTopicIdError = 106,
     MismatchedEndpointType = 114,
     UnsupportedEndpointType = 115,
     UnknownSubscriptionId = 117,
     TelemetryTooLarge = 118,
+    TransactionAbortable = 120,
+    InvalidRegularExpression = 128,
 }
 
 impl ErrorCode {
@@ -147,6 +155,23 @@ impl From<&GroupError> for ErrorCode {
             // Retriable: clients look for the coordinator and come back, as after Kafka's `Dead` group or a failed
             // append. After a failed store the change may have been written.
             GroupError::CoordinatorStopped | GroupError::StoreFailed => ErrorCode::CoordinatorNotAvailable,
+        }
+    }
+}
+
+impl From<&TxnError> for ErrorCode {
+    fn from(error: &TxnError) -> Self {
+        match error {
+            TxnError::InvalidRequest => ErrorCode::InvalidRequest,
+            TxnError::InvalidTimeout => ErrorCode::InvalidTransactionTimeout,
+            TxnError::InvalidProducerIdMapping => ErrorCode::InvalidProducerIdMapping,
+            TxnError::ProducerFenced => ErrorCode::ProducerFenced,
+            TxnError::Ending => ErrorCode::ConcurrentTransactions,
+            TxnError::InvalidState => ErrorCode::InvalidTxnState,
+            TxnError::NotIncluded => ErrorCode::TransactionAbortable,
+            // Retriable: clients look for the coordinator and come back. After a failed store the change may have been
+            // written; each operation recognises its repeat.
+            TxnError::StoreFailed | TxnError::Stopped => ErrorCode::CoordinatorNotAvailable,
         }
     }
 }

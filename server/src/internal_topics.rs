@@ -1,8 +1,8 @@
 //! Topics that the broker shows without keeping them as logs (docs/adr/0005-virtual-internal-topics.md).
 //!
-//! Group state lives in a keyspace, not in a log, yet tools expect `__consumer_offsets` to be there. It is shown in
-//! Metadata, DescribeTopicPartitions and DescribeConfigs, is empty to readers, and refuses every change. Names that a
-//! later release will show are reserved here already.
+//! The state of groups and transactions lives in a keyspace, not in a log, yet tools expect `__consumer_offsets` and
+//! `__transaction_state` to be there. They are shown in Metadata, DescribeTopicPartitions and DescribeConfigs, are empty to
+//! readers, and refuse every change. Names that a later release will show are reserved here already.
 
 use chronik_engine::topic::TopicOverrides;
 use uuid::Uuid;
@@ -21,14 +21,34 @@ pub struct InternalTopic {
 /// Partitions of `__consumer_offsets`: Kafka's default of `offsets.topic.num.partitions`.
 const CONSUMER_OFFSETS_PARTITIONS: i32 = 50;
 
-static SHOWN: [InternalTopic; 1] = [InternalTopic {
-    name: "__consumer_offsets",
-    id: Uuid::from_u128(0x6368_726f_6e69_4b00_8000_0000_0000_0001),
-    partitions: CONSUMER_OFFSETS_PARTITIONS,
-}];
+/// Partitions of `__transaction_state`: Kafka's default of `transaction.state.log.num.partitions`.
+const TRANSACTION_STATE_PARTITIONS: i32 = 50;
+
+static SHOWN: [InternalTopic; 2] = [
+    InternalTopic {
+        name: "__consumer_offsets",
+        id: Uuid::from_u128(0x6368_726f_6e69_4b00_8000_0000_0000_0001),
+        partitions: CONSUMER_OFFSETS_PARTITIONS,
+    },
+    InternalTopic {
+        name: "__transaction_state",
+        id: Uuid::from_u128(0x6368_726f_6e69_4b00_8000_0000_0000_0002),
+        partitions: TRANSACTION_STATE_PARTITIONS,
+    },
+];
+
+/// Topic and partition that Kafka would keep a group's offsets in (`GroupCoordinatorService.partitionFor`: Java's hash of
+/// the id, without its sign).
+pub fn offsets_partition(group_id: &str) -> (&'static str, i32) {
+    let hash =
+        group_id.encode_utf16().fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    // Kafka's `Utils.abs`: the one number without a positive twin becomes 0.
+    let positive = if hash == i32::MIN { 0 } else { hash.abs() };
+    (SHOWN[0].name, positive % CONSUMER_OFFSETS_PARTITIONS)
+}
 
 /// Names that Kafka uses for its own topics and that nothing is shown under yet.
-const RESERVED: [&str; 2] = ["__transaction_state", "__share_group_state"];
+const RESERVED: [&str; 1] = ["__share_group_state"];
 
 /// Every one that is shown.
 pub fn all() -> impl Iterator<Item = &'static InternalTopic> {
@@ -56,7 +76,8 @@ impl InternalTopic {
         (0..self.partitions).contains(&index)
     }
 
-    /// What DescribeConfigs shows as set on it: Kafka's `GroupCoordinatorService.groupMetadataTopicConfigs`.
+    /// What DescribeConfigs shows as set on it: Kafka's `GroupCoordinatorService.groupMetadataTopicConfigs`; for
+    /// transactions its `TransactionStateManager.transactionTopicConfigs` says nearly the same.
     pub fn overrides(&self) -> TopicOverrides {
         [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -82,8 +103,17 @@ mod tests {
     }
 
     #[test]
+    fn a_groups_partition_is_the_one_that_kafka_would_take() {
+        assert_eq!(offsets_partition("").1, 0);
+        assert_eq!(offsets_partition("g").1, 3);
+        // Java: "polygenelubricants".hashCode() == Integer.MIN_VALUE.
+        assert_eq!(offsets_partition("polygenelubricants").1, 0);
+    }
+
+    #[test]
     fn reserved_names_are_internal_and_not_shown() {
-        assert!(is_internal("__transaction_state") && find("__transaction_state").is_none());
+        assert!(is_internal("__share_group_state") && find("__share_group_state").is_none());
+        assert!(is_internal("__transaction_state") && find("__transaction_state").is_some());
         assert!(!is_internal("__mine"));
     }
 }

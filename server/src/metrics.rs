@@ -46,6 +46,16 @@ pub const CLIENT_INSTANCES: &str = "chronik_client_instances_count";
 pub const CLIENT_METRIC: &str = "chronik_client_metric_value";
 /// What clients push and finds no room.
 pub const CLIENT_METRICS_DROPPED: &str = "chronik_client_metrics_dropped_total";
+/// Transactions that committed.
+pub const TRANSACTIONS_COMMITTED: &str = "chronik_transactions_committed_total";
+/// Transactions that aborted.
+pub const TRANSACTIONS_ABORTED: &str = "chronik_transactions_aborted_total";
+/// Transactions that were aborted because they were open for too long.
+pub const TRANSACTIONS_TIMED_OUT: &str = "chronik_transactions_timed_out_total";
+/// Transactions that are open.
+pub const TRANSACTIONS_OPEN: &str = "chronik_transactions_open_count";
+/// Transactional ids.
+pub const TRANSACTIONAL_IDS: &str = "chronik_transactional_ids_count";
 /// Recent batches kept in memory.
 pub const RING_BYTES: &str = "chronik_ring_bytes";
 /// What recent batches may take.
@@ -107,6 +117,11 @@ pub static ALL: &[Metric] = &[
     metric(CLIENT_INSTANCES, G, Unit::Count, "Clients that asked which metrics to push (KIP-714) and were not silent since; at most 4096"),
     metric(CLIENT_METRIC, G, Unit::Count, "The newest value of each metric that a client pushed, by labels `name` (the client's), `client_id`, `client_instance_id` and `attributes` (key=value, comma separated); at most 5000 series"),
     metric(CLIENT_METRICS_DROPPED, C, Unit::Count, "Values that clients pushed and that were left out: too many, or names too long"),
+    metric(TRANSACTIONS_COMMITTED, C, Unit::Count, "Transactions that committed"),
+    metric(TRANSACTIONS_ABORTED, C, Unit::Count, "Transactions that aborted, those that timed out included"),
+    metric(TRANSACTIONS_TIMED_OUT, C, Unit::Count, "Transactions aborted because they were open for longer than their timeout"),
+    metric(TRANSACTIONS_OPEN, G, Unit::Count, "Transactions that are open or ending"),
+    metric(TRANSACTIONAL_IDS, G, Unit::Count, "Transactional ids that are remembered"),
     metric(store::COMMIT_SECONDS, H, Unit::Seconds, "One commit of the store, its fsync included"),
     metric(store::COMMIT_BATCHES, H, Unit::Count, "Write batches that one commit gathered"),
     metric(store::COMMIT_BYTES, H, Unit::Bytes, "Bytes that one commit gathered"),

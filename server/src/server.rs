@@ -14,7 +14,8 @@ use tokio::sync::watch;
 
 use crate::broker::{Broker, ListenerInfo};
 use crate::config::BrokerConfig;
-use crate::coordinator::GroupCoordinator;
+use crate::coordinator::txn::TxnConfig;
+use crate::coordinator::{GroupCoordinator, TxnCoordinator};
 use crate::disk;
 use crate::dynamic::Dynamic;
 use crate::dynamic::settings::Settings;
@@ -131,7 +132,8 @@ pub async fn run_on(
             stopping.clone(),
         ),
     );
-    let retention_task = runtime::spawn_vital("retention", retention(broker.clone(), stopping));
+    let retention_task = runtime::spawn_vital("retention", retention(broker.clone(), stopping.clone()));
+    let transactions_task = runtime::spawn_vital("transactions", transactions(broker.clone(), stopping));
     readiness.set(true);
     tracing::info!(
         elapsed_ms = started.elapsed().as_millis() as u64,
@@ -153,7 +155,7 @@ pub async fn run_on(
     }
     // Parked joins are answered first, so that their connections need not wait out the drain.
     let _ = broker.groups.stop().await;
-    let _ = tokio::join!(kafka_task, disk_task, retention_task);
+    let _ = tokio::join!(kafka_task, disk_task, retention_task, transactions_task);
     // Last, so that whoever watches can tell a broker that drains from one that is gone.
     let _ = stop_http.send(true);
     let _ = http_task.await;
@@ -185,7 +187,37 @@ async fn open_broker(
     let groups = GroupCoordinator::open(&engine, &config.group, clock.clone())
         .await
         .map_err(|error| StartError::DataDir(error.to_string()))?;
-    Ok(Broker::new(config, engine, dynamic, groups, clock, stopping))
+    let txns = TxnCoordinator::open(engine.clone(), groups.clone(), txn_config(&config), clock.clone())
+        .await
+        .map_err(|error| StartError::DataDir(error.to_string()))?;
+    Ok(Broker::new(config, engine, dynamic, groups, txns, clock, stopping))
+}
+
+/// What the transaction coordinator needs of the configuration.
+pub fn txn_config(config: &BrokerConfig) -> TxnConfig {
+    TxnConfig {
+        max_timeout_ms: config.producers.transaction_max_timeout_ms,
+        id_expiration_ms: config.producers.transactional_id_expiration_ms,
+    }
+}
+
+/// Aborts transactions past their timeout and forgets transactional ids that nobody uses.
+async fn transactions(broker: Arc<Broker>, mut stopping: watch::Receiver<bool>) {
+    let settings = &broker.config.producers;
+    let mut abort = tokio::time::interval(Duration::from_millis(settings.abort_timed_out_interval_ms));
+    let mut forget = tokio::time::interval(Duration::from_millis(settings.remove_expired_interval_ms));
+    while !*stopping.borrow() {
+        tokio::select! {
+            _ = abort.tick() => broker.txns.abort_timed_out().await,
+            _ = forget.tick() => {
+                let forgotten = broker.txns.expire_ids();
+                if forgotten > 0 {
+                    tracing::info!(ids = forgotten, "forgot transactional ids that nobody uses");
+                }
+            }
+            _ = stopping.changed() => {}
+        }
+    }
 }
 
 /// Applies retention on `log.retention.check.interval.ms`.

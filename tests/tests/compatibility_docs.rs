@@ -59,9 +59,9 @@ fn every_api_of_kafka_has_a_row_and_a_status() {
 #[test]
 fn the_documented_features_are_the_supported_ones() {
     let page = page();
-    let rows = FEATURES
-        .iter()
-        .map(|feature| format!("| {} | {}-{} | {}", feature.name, feature.min_level, feature.max_level, feature.max_level));
+    let rows = FEATURES.iter().map(|feature| {
+        format!("| {} | {}-{} | {}", feature.name, feature.min_level, feature.max_level, feature.max_level)
+    });
     for row in rows {
         assert!(page.contains(&row), "docs/compatibility.md lacks {row}");
     }

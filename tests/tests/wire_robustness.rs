@@ -269,7 +269,7 @@ fn the_brokers_own_topics_take_no_records_from_clients() {
         assert_eq!((answer.error_code, answer.base_offset), (INVALID_TOPIC, -1), "version {version}");
     }
     // Names kept for what is to come are unknown until then.
-    for name in ["__transaction_state", "__share_group_state"] {
+    for name in ["__share_group_state"] {
         let answer = client.call(&produce_request(name, 0, -1, batch(&[b"forged"])), 12);
         assert_eq!(answer.responses[0].partition_responses[0].error_code, UNKNOWN_TOPIC, "{name}");
     }

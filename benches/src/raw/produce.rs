@@ -131,8 +131,7 @@ impl Producer {
     /// Sends until the schedule ends and every reply is in.
     pub async fn run(mut self) -> Result<Tally> {
         let (mut sender, receiver) = Connection::open(&self.bootstrap).await?.split();
-        let mut identity =
-            Identity::take(self.kind, &self.bootstrap, self.index, self.transaction).await?;
+        let mut identity = Identity::take(self.kind, &self.bootstrap, self.index, self.transaction).await?;
         let version = version_of(self.kind == Kind::Transactional);
         let slots = Arc::new(Semaphore::new(usize::from(self.in_flight)));
         let (sent, waiting) = mpsc::channel(usize::from(self.in_flight));

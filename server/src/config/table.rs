@@ -194,6 +194,14 @@ static SETTINGS: &[Setting] = &[
     // Producers.
     dynamic(row("producer.id.expiration.ms", Int, Some("86400000"), AtLeast(1), Low, field!(producers.producer_id_expiration_ms),
         "An idempotent producer is forgotten by a partition after this long without a record; looked for every `log.retention.check.interval.ms`.")),
+    row("transaction.max.timeout.ms", Int, Some("900000"), AtLeast(1), High, field!(producers.transaction_max_timeout_ms),
+        "Longest timeout that a transactional producer may ask for. An open transaction holds back readers of committed data for up to its timeout."),
+    row("transactional.id.expiration.ms", Int, Some("604800000"), AtLeast(1), High, field!(producers.transactional_id_expiration_ms),
+        "A transactional id without an open transaction is forgotten after this long without use."),
+    row("transaction.abort.timed.out.transaction.cleanup.interval.ms", Int, Some("10000"), AtLeast(1), Low, field!(producers.abort_timed_out_interval_ms),
+        "How often transactions past their timeout are looked for; they are aborted and their producers fenced."),
+    row("transaction.remove.expired.transaction.cleanup.interval.ms", Int, Some("3600000"), AtLeast(1), Low, field!(producers.remove_expired_interval_ms),
+        "How often transactional ids are looked for that `transactional.id.expiration.ms` lets go."),
     // Client metrics.
     row("telemetry.max.bytes", Int, Some("1048576"), AtLeast(1), Low, field!(telemetry.telemetry_max_bytes),
         "Longest payload of metrics, compressed, that a client may push at once (KIP-714)."),

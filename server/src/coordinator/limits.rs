@@ -13,6 +13,9 @@ pub const PENDING_MEMBERS_MAX: usize = 10_000;
 /// The longest group id, in bytes: what the classic wire string can carry. A longer one is INVALID_GROUP_ID.
 pub const GROUP_ID_BYTES_MAX: usize = i16::MAX as usize;
 
+/// The longest transactional id, in bytes: what the classic wire string can carry. A longer one is INVALID_REQUEST.
+pub const TRANSACTIONAL_ID_BYTES_MAX: usize = i16::MAX as usize;
+
 /// How long a new member's first JoinGroup may wait for a rebalance, in ms; Kafka's fixed five minutes. It cannot
 /// heartbeat yet, and a client that gave up would otherwise stay for ever.
 pub const NEW_MEMBER_JOIN_TIMEOUT_MS: i64 = 5 * 60 * 1_000;

@@ -27,6 +27,8 @@ pub struct Feature {
 pub static FEATURES: &[Feature] = &[
     // 30 is 4.3-IV0. Of Kafka's metadata log there is nothing here that could be in an older format.
     Feature { name: "metadata.version", min_level: 30, max_level: 30 },
+    // 2 is KIP-890: every end of a transaction raises the producer's epoch.
+    Feature { name: "transaction.version", min_level: 0, max_level: 2 },
 ];
 
 /// Levels of one moment.

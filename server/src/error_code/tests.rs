@@ -35,6 +35,8 @@ fn then(code: ErrorCode) -> Then {
         ErrorCode::CoordinatorNotAvailable,
         ErrorCode::NotCoordinator,
         ErrorCode::NotEnoughReplicas,
+        ErrorCode::ConcurrentTransactions,
+        ErrorCode::UnstableOffsetCommit,
         ErrorCode::KafkaStorageError,
         ErrorCode::FetchSessionIdNotFound,
         ErrorCode::InvalidFetchSessionEpoch,
@@ -113,6 +115,31 @@ fn errors_of_an_append() {
         | AppendError::Offline
         | AppendError::Deleted
         | AppendError::OffsetsExhausted => No,
+    });
+}
+
+#[test]
+fn errors_of_a_transaction() {
+    let table = [
+        (TxnError::InvalidRequest, 42, GiveUp, No),
+        (TxnError::InvalidTimeout, 50, GiveUp, No),
+        (TxnError::InvalidProducerIdMapping, 49, GiveUp, No),
+        (TxnError::ProducerFenced, 90, GiveUp, No),
+        (TxnError::Ending, 51, Retry, No),
+        (TxnError::InvalidState, 48, GiveUp, No),
+        (TxnError::NotIncluded, 120, GiveUp, No),
+        (TxnError::StoreFailed, 15, Retry, Maybe),
+        (TxnError::Stopped, 15, Retry, Maybe),
+    ];
+    check(&table, 9, |error| match error {
+        TxnError::StoreFailed | TxnError::Stopped => Maybe,
+        TxnError::InvalidRequest
+        | TxnError::InvalidTimeout
+        | TxnError::InvalidProducerIdMapping
+        | TxnError::ProducerFenced
+        | TxnError::Ending
+        | TxnError::InvalidState
+        | TxnError::NotIncluded => No,
     });
 }
 

@@ -122,7 +122,7 @@ mod tests {
 
     // semantics 1: a feature is finalized only by the change that serves it
     #[tokio::test]
-    async fn no_feature_is_finalized_before_it_is_served() {
+    async fn transactions_are_finalized_and_no_feature_before_it_is_served() {
         let ctx = testing::context().await.with_version(4);
         let answer = handle(&ctx, request("apache-kafka-java", "4.3.0")).await;
         assert_eq!(answer.finalized_features.len(), FEATURES.len());

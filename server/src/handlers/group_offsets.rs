@@ -48,14 +48,14 @@ const BATCHED_GROUPS: i16 = 8;
 const NONE: i64 = -1;
 
 /// A topic that exists.
-struct Known {
+pub(super) struct Known {
     name: Arc<str>,
-    id: Uuid,
+    pub(super) id: Uuid,
     partitions: usize,
 }
 
 impl Known {
-    fn by_name(ctx: &RequestContext, name: &str) -> Option<Self> {
+    pub(super) fn by_name(ctx: &RequestContext, name: &str) -> Option<Self> {
         if let Some(topic) = internal_topics::find(name) {
             return Some(topic.into());
         }
@@ -82,7 +82,7 @@ impl Known {
         }
     }
 
-    fn partition(&self, index: i32) -> Result<u32, ErrorCode> {
+    pub(super) fn partition(&self, index: i32) -> Result<u32, ErrorCode> {
         let found = u32::try_from(index).ok().filter(|&index| (index as usize) < self.partitions);
         found.ok_or(ErrorCode::UnknownTopicOrPartition)
     }
@@ -221,8 +221,11 @@ impl FetchedPartition {
         Self { index, offset: NONE, leader_epoch: -1, metadata: StrBytes::default(), error }
     }
 
-    fn found(index: i32, found: &FetchedOffset) -> Self {
+    fn found(index: i32, found: &FetchedOffset, unstable: &HashSet<(Uuid, u32)>) -> Self {
         match &found.committed {
+            _ if unstable.contains(&(found.topic, found.partition)) => {
+                Self::without_offset(index, ErrorCode::UnstableOffsetCommit)
+            }
             None => Self::without_offset(index, ErrorCode::None),
             Some(value) => Self {
                 index,
@@ -235,9 +238,10 @@ impl FetchedPartition {
     }
 }
 
-/// OffsetFetch. `require_stable` holds for every answer: offsets are told once they are durable, and none is pending
-/// in a transaction.
+/// OffsetFetch. Offsets are told once they are durable; with `require_stable`, not while a transaction that may change one
+/// is open (KIP-447).
 pub async fn fetch(ctx: &RequestContext, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    let stable = request.require_stable;
     let asked: Vec<(StrBytes, Option<Vec<AskedTopic>>)> = if ctx.api_version >= BATCHED_GROUPS {
         let groups = request.groups.into_iter().map(|group| {
             let topics = group.topics.map(|topics| {
@@ -263,7 +267,8 @@ pub async fn fetch(ctx: &RequestContext, request: OffsetFetchRequest) -> OffsetF
         vec![(request.group_id, topics)]
     };
     let asked = distinct(asked, |(group_id, _)| group_id.clone());
-    let fetched = asked.map(|(group_id, topics)| fetch_group(ctx, group_id, distinct_partitions(topics)));
+    let fetched =
+        asked.map(|(group_id, topics)| fetch_group(ctx, group_id, distinct_partitions(topics), stable));
     fetch_response(ctx.api_version, join_all(fetched).await)
 }
 
@@ -280,8 +285,11 @@ async fn fetch_group(
     ctx: &RequestContext,
     group_id: StrBytes,
     asked: Option<Vec<AskedTopic>>,
+    stable: bool,
 ) -> FetchedGroup {
-    let Some(asked) = asked else { return fetch_all(ctx, group_id).await };
+    let Some(asked) = asked else { return fetch_all(ctx, group_id, stable).await };
+    // Before the fetch: whatever ends after this was not there yet when the request came.
+    let unstable = unstable(ctx, &group_id, stable);
     let mut wanted = Vec::new();
     let known: Vec<Result<Known, ErrorCode>> = asked
         .iter()
@@ -304,7 +312,8 @@ async fn fetch_group(
     let topics = asked.into_iter().zip(known).map(|(topic, known)| {
         let partitions = topic.partitions.iter().map(|&index| match &known {
             Ok(known) if known.partition(index).is_ok() => {
-                FetchedPartition::found(index, found.next().expect("the coordinator answers each partition"))
+                let found = found.next().expect("the coordinator answers each partition");
+                FetchedPartition::found(index, found, &unstable)
             }
             Err(ErrorCode::UnknownTopicId) => {
                 FetchedPartition::without_offset(index, ErrorCode::UnknownTopicId)
@@ -316,8 +325,14 @@ async fn fetch_group(
     FetchedGroup { topics: topics.collect(), group_id, error: ErrorCode::None }
 }
 
+/// The partitions that a transaction may yet change, if whoever asks will not have them.
+fn unstable(ctx: &RequestContext, group_id: &str, stable: bool) -> HashSet<(Uuid, u32)> {
+    if stable { ctx.broker.txns.pending_of(group_id).into_iter().collect() } else { HashSet::new() }
+}
+
 /// Every offset of a group; topics deleted a moment ago are left out.
-async fn fetch_all(ctx: &RequestContext, group_id: StrBytes) -> FetchedGroup {
+async fn fetch_all(ctx: &RequestContext, group_id: StrBytes, stable: bool) -> FetchedGroup {
+    let unstable = unstable(ctx, &group_id, stable);
     let request = FetchRequest { group_id: (&*group_id).into(), partitions: None };
     let found = match ctx.broker.groups.fetch_offsets(request).await {
         Ok(found) => found,
@@ -327,7 +342,7 @@ async fn fetch_all(ctx: &RequestContext, group_id: StrBytes) -> FetchedGroup {
         let topic = Known::by_id(ctx, offsets.first()?.topic)?;
         let partitions = offsets.iter().filter_map(|offset| {
             let index = i32::try_from(offset.partition).ok()?;
-            Some(FetchedPartition::found(index, offset))
+            Some(FetchedPartition::found(index, offset, &unstable))
         });
         let id = WireId::from_bytes(*topic.id.as_bytes());
         Some(FetchedTopic { name: (&*topic.name).into(), id, partitions: partitions.collect() })
@@ -400,6 +415,22 @@ fn batched_group(group: FetchedGroup) -> OffsetFetchResponseGroup {
     message!(OffsetFetchResponseGroup { group_id: group.group_id, topics: topics.collect() })
 }
 
+/// Deletes what was committed, and what waits to be by transactions.
+async fn delete_all(
+    ctx: &RequestContext,
+    asked: DeleteRequest,
+) -> Result<Vec<Result<(), GroupError>>, ErrorCode> {
+    let outcomes =
+        ctx.broker.groups.delete_offsets(asked.clone()).await.map_err(|error| ErrorCode::from(&error))?;
+    let deleted = asked.topics.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok());
+    let deleted: HashSet<(Uuid, u32)> = deleted
+        .flat_map(|((_, topic, partitions), _)| partitions.iter().map(|partition| (*topic, *partition)))
+        .collect();
+    let forgotten = ctx.broker.txns.forget_offsets(&asked.group_id, |partition| deleted.contains(partition));
+    forgotten.await.map_err(|error| ErrorCode::from(&error))?;
+    Ok(outcomes)
+}
+
 /// OffsetDelete. The group is asked even when nothing is left to delete, so that its own errors come first.
 pub async fn delete(ctx: &RequestContext, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
     let known: Vec<Option<Known>> =
@@ -410,9 +441,9 @@ pub async fn delete(ctx: &RequestContext, request: OffsetDeleteRequest) -> Offse
         Some((known.name.clone(), known.id, indexes.collect()))
     });
     let asked = DeleteRequest { group_id: (&*request.group_id).into(), topics: asked.collect() };
-    let outcomes = match ctx.broker.groups.delete_offsets(asked).await {
+    let outcomes = match delete_all(ctx, asked).await {
         Ok(outcomes) => outcomes,
-        Err(error) => return message!(OffsetDeleteResponse { error_code: ErrorCode::from(&error).code() }),
+        Err(error) => return message!(OffsetDeleteResponse { error_code: error.code() }),
     };
     let mut outcomes = outcomes.into_iter();
     let topics = request.topics.iter().zip(&known).map(|(topic, known)| {

@@ -337,8 +337,15 @@ pub async fn list(ctx: &RequestContext, request: ListGroupsRequest) -> ListGroup
 pub async fn delete(ctx: &RequestContext, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     let names: BTreeSet<&str> = request.groups_names.iter().map(|name| &**name).collect();
     let deleted = names.into_iter().map(|group_id| async move {
-        let outcome = ctx.broker.groups.delete(group_id).await;
-        message!(DeletableGroupResult { group_id: wire(group_id), error_code: code(&outcome) })
+        let error = match ctx.broker.groups.delete(group_id).await {
+            // Nor may a transaction bring its offsets back.
+            Ok(()) => {
+                let forgotten = ctx.broker.txns.forget_offsets(&group_id.into(), |_| true).await;
+                forgotten.err().map_or(ErrorCode::None, |error| ErrorCode::from(&error))
+            }
+            Err(error) => ErrorCode::from(&error),
+        };
+        message!(DeletableGroupResult { group_id: wire(group_id), error_code: error.code() })
     });
     message!(DeleteGroupsResponse { results: join_all(deleted).await })
 }

@@ -8,9 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use chronik_engine::Engine;
 use chronik_engine::error::AppendError;
-use chronik_engine::log::{Appended, LogConfig, PartitionLog};
+use chronik_engine::log::{Appended, LogConfig, PartitionLog, Vouched};
+use chronik_engine::store::Ticket;
 use chronik_engine::topic::{Topic, TopicMap};
-use chronik_protocol::batch::{BatchHeader, Compression, ValidateError, ValidateOptions, validate};
+use chronik_protocol::batch::{
+    BatchHeader, Compression, ValidBatch, ValidateError, ValidateOptions, validate,
+};
 use chronik_protocol::codec::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use chronik_protocol::codec::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
@@ -18,6 +21,7 @@ use chronik_protocol::codec::messages::produce_response::{
 use chronik_protocol::codec::{self, StrBytes, messages};
 use chronik_protocol::message;
 
+use crate::coordinator::txn::{Asker, TxnError};
 use crate::error_code::ErrorCode;
 use crate::internal_topics;
 use crate::limits::DECOMPRESSED_BATCH_BYTES_MAX;
@@ -33,10 +37,32 @@ const SLICED_FRAME_BYTES: usize = 4096;
 /// First version that names topics by id (KIP-516).
 const FIRST_TOPIC_ID_VERSION: i16 = 13;
 
+/// First version that takes partitions into the transaction by writing to them (KIP-890).
+const FIRST_IMPLICIT_VERSION: i16 = 12;
+/// First version that knows TRANSACTION_ABORTABLE.
+const FIRST_ABORTABLE_VERSION: i16 = 11;
+
 /// What became of one partition's records so far.
 enum Outcome {
-    Appended(Appended),
+    Appended(Accepted),
     Refused(Refusal),
+}
+
+/// Records that the log has taken.
+struct Accepted {
+    appended: Appended,
+    /// The decision that let them in, if it may not be durable yet.
+    decided: Option<Ticket>,
+}
+
+impl Accepted {
+    async fn durable(&self) -> Result<(), chronik_engine::store::StoreError> {
+        self.appended.ticket.clone().await?;
+        match self.decided.clone() {
+            Some(decided) => decided.await,
+            None => Ok(()),
+        }
+    }
 }
 
 struct Refusal {
@@ -66,18 +92,19 @@ pub fn start(ctx: RequestContext, body: Bytes, hold: Hold) -> ReplyFuture {
         Err(error) => return Box::pin(std::future::ready(Err(RequestError::Decode(error)))),
     };
     let (acks, timeout_ms) = (request.acks, request.timeout_ms);
+    let topic_data = request.topic_data;
     let topics = ctx.broker.engine.topics();
     let mut appender = Appender {
         ctx: &ctx,
         topics: &topics,
         acks,
-        transactional: request.transactional_id.is_some(),
+        transactional_id: request.transactional_id,
         now_ms: ctx.broker.clock.now_ms(),
         frame_bytes,
         accepted_bytes: 0,
         slices: Vec::new(),
     };
-    let outcomes = request.topic_data.into_iter().map(|topic| appender.topic(topic)).collect();
+    let outcomes = topic_data.into_iter().map(|topic| appender.topic(topic)).collect();
     appender.detach();
     Box::pin(async move {
         let reply = finish(ctx, acks, timeout_ms, outcomes).await;
@@ -134,8 +161,8 @@ async fn finish(
 /// after the restart that follows.
 async fn wait_durable(outcomes: &mut [TopicOutcome]) {
     for (_, outcome) in outcomes.iter_mut().flat_map(|topic| &mut topic.partitions) {
-        if let Outcome::Appended(appended) = outcome
-            && let Err(error) = appended.ticket.clone().await
+        if let Outcome::Appended(accepted) = outcome
+            && let Err(error) = accepted.durable().await
         {
             *outcome = Outcome::Refused(Refusal::new(ErrorCode::from(&error), error.to_string()));
         }
@@ -144,8 +171,8 @@ async fn wait_durable(outcomes: &mut [TopicOutcome]) {
 
 fn mark_timed_out(outcomes: &mut [TopicOutcome]) {
     for (_, outcome) in outcomes.iter_mut().flat_map(|topic| &mut topic.partitions) {
-        if let Outcome::Appended(appended) = outcome
-            && appended.ticket.outcome().is_none()
+        if let Outcome::Appended(accepted) = outcome
+            && accepted.appended.ticket.outcome().is_none()
         {
             *outcome = Outcome::Refused(Refusal::new(ErrorCode::RequestTimedOut, None));
         }
@@ -157,7 +184,7 @@ struct Appender<'a> {
     ctx: &'a RequestContext,
     topics: &'a TopicMap,
     acks: i16,
-    transactional: bool,
+    transactional_id: Option<StrBytes>,
     now_ms: i64,
     frame_bytes: usize,
     accepted_bytes: usize,
@@ -208,16 +235,12 @@ impl Appender<'_> {
         self.topics.get(&data.name).cloned().ok_or(ErrorCode::UnknownTopicOrPartition)
     }
 
-    fn partition(&mut self, topic: &Topic, data: PartitionProduceData) -> Result<Appended, Refusal> {
+    fn partition(&mut self, topic: &Topic, data: PartitionProduceData) -> Result<Accepted, Refusal> {
         let engine: &Engine = &self.ctx.broker.engine;
         let metrics = &self.ctx.broker.metrics;
         let log =
             topic.log(data.index).ok_or_else(|| Refusal::new(ErrorCode::UnknownTopicOrPartition, None))?;
         let config = log.config();
-        if self.transactional {
-            let message = "this broker does not serve transactions yet; produce without a transactional.id";
-            return Err(Refusal::new(ErrorCode::InvalidTxnState, message.to_owned()));
-        }
         if !engine.is_writable() {
             return Err(refused_append(&AppendError::DiskFull));
         }
@@ -231,11 +254,8 @@ impl Appender<'_> {
         let count = u64::from(batch.header.record_count.unsigned_abs());
         metrics.messages_received.increment(count);
         metrics.bytes_received.increment(batch.bytes.len() as u64);
-        let appended = log.append(&batch, self.now_ms).map_err(|error| Refusal {
-            // Kafka tells the start with a refused sequence: the client decides by it whether its data is gone.
-            log_start_offset: log.offsets().log_start_offset,
-            ..refused_append(&error)
-        })?;
+        let accepted = self.append(topic, data.index, log, &batch)?;
+        let appended = &accepted.appended;
         if !appended.duplicate {
             metrics.messages_stored.increment(count);
             self.accepted_bytes += batch.bytes.len();
@@ -243,14 +263,69 @@ impl Appender<'_> {
                 self.slices.push((log.clone(), appended.base_offset));
             }
         }
-        Ok(appended)
+        Ok(accepted)
+    }
+
+    fn append(
+        &self,
+        topic: &Topic,
+        index: i32,
+        log: &Arc<PartitionLog>,
+        batch: &ValidBatch,
+    ) -> Result<Accepted, Refusal> {
+        let refused = |error: AppendError| Refusal {
+            // Kafka tells the start with a refused sequence: the client decides by it whether its data is gone.
+            log_start_offset: log.offsets().log_start_offset,
+            ..refused_append(&error)
+        };
+        match (log.append(batch, self.now_ms), &self.transactional_id) {
+            (Ok(appended), _) => Ok(Accepted { appended, decided: None }),
+            (Err(AppendError::NoTransaction { .. }), Some(id)) => {
+                let (appended, decided) =
+                    self.append_first(id, (topic.id, index.unsigned_abs()), log, batch)?;
+                Ok(Accepted { appended: appended.map_err(refused)?, decided: Some(decided) })
+            }
+            (Err(error), _) => Err(refused(error)),
+        }
+    }
+
+    /// The first batch of a transaction on this log: the coordinator has to know of it.
+    fn append_first(
+        &self,
+        transactional_id: &StrBytes,
+        partition: (uuid::Uuid, u32),
+        log: &Arc<PartitionLog>,
+        batch: &ValidBatch,
+    ) -> Result<(Result<Appended, AppendError>, Ticket), Refusal> {
+        let implicit = self.ctx.api_version >= FIRST_IMPLICIT_VERSION;
+        let asker = Asker {
+            transactional_id: (&**transactional_id).into(),
+            producer_id: batch.header.producer_id,
+            producer_epoch: batch.header.producer_epoch,
+            raises_epochs: implicit,
+        };
+        let vouched = if implicit { Vouched::Implicitly } else { Vouched::Explicitly };
+        let append = || log.append_vouched(batch, self.now_ms, vouched);
+        self.ctx.broker.txns.append_first(&asker, partition, append).map_err(|error| {
+            let code = match (ErrorCode::from(&error), error) {
+                (_, TxnError::NotIncluded) if self.ctx.api_version < FIRST_ABORTABLE_VERSION => {
+                    ErrorCode::InvalidTxnState
+                }
+                // Kafka's partition leaders say so for the coordinator.
+                (ErrorCode::ProducerFenced, _) => ErrorCode::InvalidProducerEpoch,
+                // Older clients give up on what is new to them, and send the same again for this one.
+                (ErrorCode::ConcurrentTransactions, _) if !implicit => ErrorCode::NotEnoughReplicas,
+                (code, _) => code,
+            };
+            Refusal::new(code, error.to_string())
+        })
     }
 
     /// What the batch's attributes may not say in this request: zstd before KIP-110, a transaction without an id (the
     /// id is what would be authorised).
     fn check_attributes(&self, records: &Bytes) -> Result<(), Refusal> {
         let Ok(header) = BatchHeader::parse(records) else { return Ok(()) };
-        if header.is_transactional() {
+        if header.is_transactional() && self.transactional_id.is_none() {
             return Err(Refusal::new(ErrorCode::TransactionalIdAuthorizationFailed, None));
         }
         if self.ctx.api_version < FIRST_ZSTD_VERSION && matches!(header.compression(), Ok(Compression::Zstd))
@@ -312,7 +387,7 @@ fn topic_response(outcome: TopicOutcome) -> TopicProduceResponse {
 
 fn partition_response(index: i32, outcome: Outcome) -> PartitionProduceResponse {
     match outcome {
-        Outcome::Appended(appended) => message!(PartitionProduceResponse {
+        Outcome::Appended(Accepted { appended, .. }) => message!(PartitionProduceResponse {
             index: index,
             base_offset: appended.base_offset,
             log_append_time_ms: appended.log_append_time_ms,

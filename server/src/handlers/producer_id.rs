@@ -1,12 +1,15 @@
-//! InitProducerId: ids for idempotent producers (KIP-98), each handed out once in the life of the data directory.
+//! InitProducerId: ids for idempotent and transactional producers (KIP-98, KIP-360).
 //!
 //! Without a transactional id the answer is always a fresh id with epoch 0, whatever the client had before, as in
 //! Kafka (`TransactionCoordinator.handleInitProducerId`): nobody remembers who holds which id, so raising the epoch of
-//! one would let a client fence another. Idempotent clients raise their epoch by themselves (KIP-360).
+//! one would let a client fence another. Idempotent clients raise their epoch by themselves (KIP-360). With one, the
+//! transaction coordinator decides.
 
 use chronik_protocol::codec::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use chronik_protocol::message;
 
+use super::transactions;
+use crate::coordinator::txn::InitRequest;
 use crate::error_code::ErrorCode;
 use crate::request::RequestContext;
 
@@ -14,12 +17,16 @@ use crate::request::RequestContext;
 const NO_PRODUCER_ID: i64 = -1;
 const NO_PRODUCER_EPOCH: i16 = -1;
 
+/// First version that tells a producer that it was fenced (KIP-588).
+const TELLS_FENCED: i16 = 4;
+
 /// Answers InitProducerId.
 pub async fn handle(ctx: &RequestContext, request: InitProducerIdRequest) -> InitProducerIdResponse {
-    let (error, producer_id, epoch) = match allocate(ctx, &request).await {
-        Ok(producer_id) => (ErrorCode::None, producer_id, 0),
+    let (error, producer_id, epoch) = match init(ctx, &request).await {
+        Ok((producer_id, epoch)) => (ErrorCode::None, producer_id, epoch),
         Err(error) => (error, NO_PRODUCER_ID, NO_PRODUCER_EPOCH),
     };
+    ctx.broker.metrics.error(error);
     message!(InitProducerIdResponse {
         error_code: error.code(),
         producer_id: producer_id,
@@ -27,24 +34,25 @@ pub async fn handle(ctx: &RequestContext, request: InitProducerIdRequest) -> Ini
     })
 }
 
-async fn allocate(ctx: &RequestContext, request: &InitProducerIdRequest) -> Result<i64, ErrorCode> {
+async fn init(ctx: &RequestContext, request: &InitProducerIdRequest) -> Result<(i64, i16), ErrorCode> {
     if (request.producer_id == NO_PRODUCER_ID) != (request.producer_epoch == NO_PRODUCER_EPOCH) {
         return Err(ErrorCode::InvalidRequest);
     }
-    if let Some(transactional_id) = &request.transactional_id {
-        if transactional_id.is_empty() {
-            return Err(ErrorCode::InvalidRequest);
-        }
-        // Not retriable, so Java fails at once and says "The version of API is not supported"; the codes of
-        // authorisation would send people looking for ACLs, and those of coordinators would have clients retry.
-        tracing::info!(
-            client_id = ctx.client_id(),
-            %transactional_id,
-            "a transactional producer was refused: transactions are not served yet"
-        );
-        return Err(ErrorCode::UnsupportedVersion);
-    }
-    ctx.broker.engine.allocate_producer_id().await.map_err(|error| ErrorCode::from(&error))
+    let Some(transactional_id) = &request.transactional_id else {
+        let allocated = ctx.broker.engine.allocate_producer_id().await;
+        return allocated.map(|id| (id, 0)).map_err(|error| ErrorCode::from(&error));
+    };
+    let own =
+        (request.producer_id != NO_PRODUCER_ID).then_some((request.producer_id, request.producer_epoch));
+    let request = InitRequest {
+        transactional_id: (&**transactional_id).into(),
+        timeout_ms: request.transaction_timeout_ms,
+        own,
+        fresh: None,
+    };
+    let producer = ctx.broker.txns.init(request).await;
+    let producer = producer.map_err(|error| transactions::code(&error, ctx.api_version >= TELLS_FENCED))?;
+    Ok((producer.id, producer.epoch_or_none()))
 }
 
 #[cfg(test)]
@@ -93,22 +101,6 @@ mod tests {
             let answer = handle(&ctx, request(producer_id, epoch)).await;
             assert_eq!(answer.error_code, ErrorCode::InvalidRequest.code());
             assert_eq!((answer.producer_id, answer.producer_epoch), (-1, -1));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_transactional_id_is_refused_plainly() {
-        let ctx = testing::context().await;
-        for (transactional_id, error) in
-            [("", ErrorCode::InvalidRequest), ("orders", ErrorCode::UnsupportedVersion)]
-        {
-            let request = message!(InitProducerIdRequest {
-                transactional_id: Some(transactional_id.into()),
-                transaction_timeout_ms: 60_000,
-                producer_id: -1,
-                producer_epoch: -1,
-            });
-            assert_eq!(handle(&ctx, request).await.error_code, error.code());
         }
     }
 }

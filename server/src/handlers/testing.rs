@@ -12,13 +12,13 @@ use chronik_protocol::codec::{self, KafkaResponse};
 
 use crate::broker::{Broker, ListenerInfo};
 use crate::config::{BrokerConfig, Sources};
-use crate::coordinator::GroupCoordinator;
+use crate::coordinator::{GroupCoordinator, TxnCoordinator};
 use crate::dispatch::find;
 use crate::dynamic::Dynamic;
 use crate::dynamic::settings::Settings;
 use crate::request::RequestContext;
 use crate::runtime::{Clock, Stopping};
-use crate::server::engine_options;
+use crate::server::{engine_options, txn_config};
 
 /// Where the clock stands: 2024-01-01.
 pub const NOW_MS: i64 = 1_704_067_200_000;
@@ -74,7 +74,10 @@ async fn open(store: Arc<MemoryStore>, config: Arc<BrokerConfig>) -> TestContext
     let engine = Engine::open(stores, engine_options(&settings)).await.expect("an empty store opens");
     let dynamic = Dynamic::open(&engine, settings).await.expect("what was kept can be read");
     let groups = GroupCoordinator::open(&engine, &config.group, clock.clone()).await.expect("no groups load");
-    let broker = Broker::new(config, engine, dynamic, groups, clock, Stopping::never());
+    let txns = TxnCoordinator::open(engine.clone(), groups.clone(), txn_config(&config), clock.clone())
+        .await
+        .expect("the transactions load");
+    let broker = Broker::new(config, engine, dynamic, groups, txns, clock, Stopping::never());
     let listener = ListenerInfo {
         name: "PLAINTEXT".to_owned(),
         advertised_host: "broker.example".to_owned(),

@@ -43,6 +43,9 @@ impl BrokerFigures {
         metrics::gauge!(names::RING_BYTES).set(self.broker.engine.ring_bytes_used() as f64);
         metrics::gauge!(names::RING_LIMIT).set(self.broker.engine.ring_bytes_max() as f64);
         let topics = self.broker.engine.topics();
+        let (ids, open) = self.broker.txns.counts();
+        metrics::gauge!(names::TRANSACTIONAL_IDS).set(ids as f64);
+        metrics::gauge!(names::TRANSACTIONS_OPEN).set(open as f64);
         metrics::gauge!(names::TOPICS).set(topics.len() as f64);
         metrics::gauge!(names::PARTITIONS).set(topics.partition_count() as f64);
     }

@@ -43,7 +43,8 @@ impl Groups {
         }
         match self.entries.get(&request.group_id).map(Entry::classic) {
             Some(group) => group.check_transactional(&request)?,
-            None if request.generation < 0 => {}
+            // Listed from here on, as in Kafka; kept once an offset counts.
+            None if request.generation < 0 => drop(self.entry_or_simple(&request.group_id, now)),
             None => return Err(GroupError::IllegalGeneration),
         }
         let metadata_max = usize::try_from(self.config.offset_metadata_max_bytes).unwrap_or(0);

@@ -295,8 +295,12 @@ async fn resources_are_listed_by_type() {
         (answer.error_code, told.collect::<Vec<_>>())
     };
     assert_eq!(list(0, &[]).await, (0, Vec::new()));
-    let topics = vec![(TOPIC, "a".to_owned()), (TOPIC, "__consumer_offsets".to_owned())];
+    let topics = vec![
+        (TOPIC, "a".to_owned()),
+        (TOPIC, "__consumer_offsets".to_owned()),
+        (TOPIC, "__transaction_state".to_owned()),
+    ];
     assert_eq!(list(1, &[TOPIC]).await, (0, topics));
-    assert_eq!(list(1, &[]).await.1.len(), 4);
+    assert_eq!(list(1, &[]).await.1.len(), 5);
     assert_eq!(list(1, &[99]).await, (UnsupportedVersion.code(), Vec::new()));
 }

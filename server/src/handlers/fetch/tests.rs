@@ -416,7 +416,7 @@ async fn the_offsets_topic_is_empty_to_readers() {
     assert_eq!(beyond.error, ErrorCode::OffsetOutOfRange);
     let missing = one(&ctx, &request("__consumer_offsets", vec![partition(50, 0)])).await;
     assert_eq!(missing.error, ErrorCode::UnknownTopicOrPartition);
-    let hidden = one(&ctx, &request("__transaction_state", vec![partition(0, 0)])).await;
+    let hidden = one(&ctx, &request("__share_group_state", vec![partition(0, 0)])).await;
     assert_eq!(hidden.error, ErrorCode::UnknownTopicOrPartition);
 }
 

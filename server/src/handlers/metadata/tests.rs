@@ -35,10 +35,10 @@ fn id_of(ctx: &TestContext, name: &str) -> uuid::Uuid {
 async fn no_list_asks_for_all_topics_and_an_empty_list_for_none() {
     let ctx = testing::context().await.with_version(13);
     ctx.topic("a", 1).await;
-    assert_eq!(names(&handle(&ctx, all()).await), ["a", "__consumer_offsets"]);
+    assert_eq!(names(&handle(&ctx, all()).await), ["a", "__consumer_offsets", "__transaction_state"]);
     assert!(handle(&ctx, named(&[], true)).await.topics.is_empty());
     let everything = handle(&ctx.with_version(0), named(&[], true)).await;
-    assert_eq!(names(&everything), ["a", "__consumer_offsets"]);
+    assert_eq!(names(&everything), ["a", "__consumer_offsets", "__transaction_state"]);
 }
 
 // semantics 3.9.9
@@ -95,7 +95,7 @@ async fn nothing_is_created_when_the_request_or_the_broker_forbids() {
 async fn an_illegal_or_colliding_name_is_an_invalid_topic_and_creates_nothing() {
     let ctx = testing::context().await.with_version(13);
     ctx.topic("a.b", 1).await;
-    let answer = handle(&ctx, named(&["a b", "a_b", "__transaction_state"], true)).await;
+    let answer = handle(&ctx, named(&["a b", "a_b", "__share_group_state"], true)).await;
     assert_eq!(answer.topics.len(), 3);
     for topic in &answer.topics {
         assert_eq!(topic.error_code, ErrorCode::InvalidTopicException.code(), "{:?}", topic.name);
@@ -217,7 +217,10 @@ async fn no_names_describe_every_topic_and_unknown_names_are_told() {
     ctx.topic("a", 1).await;
     let everything = describe_topic_partitions(&ctx, page(&[], 2000, None)).await;
     let told: Vec<_> = shown(&everything).into_iter().map(|(name, indexes)| (name, indexes.len())).collect();
-    assert_eq!(told, [("__consumer_offsets".to_owned(), 50), ("a".to_owned(), 1)]);
+    assert_eq!(
+        told,
+        [("__consumer_offsets".to_owned(), 50), ("__transaction_state".to_owned(), 50), ("a".to_owned(), 1)]
+    );
     assert!(everything.topics.iter().all(|topic| topic.topic_authorized_operations == 3576));
     let named = describe_topic_partitions(&ctx, page(&["no", "n o"], 2000, None)).await;
     let codes: Vec<_> = named.topics.iter().map(|topic| topic.error_code).collect();

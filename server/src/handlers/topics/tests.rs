@@ -103,7 +103,7 @@ async fn names_that_exist_are_illegal_or_collide_are_refused() {
     refused(&ctx, topic("a.b", 1, 1), TopicAlreadyExists).await;
     refused(&ctx, topic("__consumer_offsets", 1, 1), TopicAlreadyExists).await;
     refused(&ctx, topic("__cluster_metadata", 1, 1), InvalidRequest).await;
-    for name in ["", ".", "..", "a/b", &"x".repeat(250), "a_b", "__transaction_state"] {
+    for name in ["", ".", "..", "a/b", &"x".repeat(250), "a_b", "__share_group_state"] {
         refused(&ctx, topic(name, 1, 1), InvalidTopicException).await;
     }
 }
