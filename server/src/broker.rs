@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use chronik_engine::Engine;
 
+use crate::cleaner::Cleaner;
 use crate::config::BrokerConfig;
 use crate::coordinator::{GroupCoordinator, TxnCoordinator};
 use crate::dynamic::Dynamic;
@@ -28,6 +29,8 @@ pub struct Broker {
     pub fetch_sessions: FetchSessions,
     /// What fetches hold of the store's data.
     pub fetch_memory: FetchMemory,
+    /// Cleans compacted logs.
+    pub cleaner: Arc<Cleaner>,
     /// Figures of the hot path, resolved once.
     pub metrics: BrokerMetrics,
     /// The time.
@@ -51,6 +54,7 @@ impl Broker {
             fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
             fetch_memory: FetchMemory::new(FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX),
             metrics: BrokerMetrics::new(),
+            cleaner: Cleaner::new(engine.clone(), dynamic.settings.clone(), clock.clone()),
             engine,
             dynamic,
             groups,

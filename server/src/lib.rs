@@ -4,6 +4,7 @@
 //! `chronik-engine`, bytes on the wire to `chronik-protocol`. This file holds the module list alone.
 
 pub mod broker;
+pub mod cleaner;
 pub mod cli;
 pub mod config;
 pub mod coordinator;

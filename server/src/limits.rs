@@ -29,3 +29,6 @@ pub const FETCH_WAITING_BYTES_MAX: usize = 256 << 20;
 
 /// What a waiting fetch holds for each of its partitions; bytes, measured as the size of its parts.
 pub const WAITING_PARTITION_BYTES: usize = 384;
+
+/// Cleanings that were asked for and are remembered, done or not.
+pub const CLEANER_JOBS_KEPT: usize = 16;

@@ -62,6 +62,24 @@ pub const RING_BYTES: &str = "chronik_ring_bytes";
 pub const RING_LIMIT: &str = "chronik_ring_limit_bytes";
 /// Store internals, by the store's own names.
 pub const STORE_INTERNALS: &str = "chronik_store_internals";
+/// Compacted logs that wait for the cleaner.
+pub const CLEANER_DUE: &str = "chronik_cleaner_logs_due_count";
+/// The dirtiest log's ratio.
+pub const CLEANER_DIRTY_RATIO: &str = "chronik_cleaner_dirty_ratio_max";
+/// Logs that cannot be cleaned.
+pub const CLEANER_FAILED_LOGS: &str = "chronik_cleaner_failed_logs_count";
+/// Cleanings that failed.
+pub const CLEANER_FAILURES: &str = "chronik_cleaner_failures_total";
+/// Bytes read.
+pub const CLEANER_READ: &str = "chronik_cleaner_read_bytes_total";
+/// Bytes written.
+pub const CLEANER_WRITTEN: &str = "chronik_cleaner_written_bytes_total";
+/// Records that went.
+pub const CLEANER_DROPPED: &str = "chronik_cleaner_records_dropped_total";
+/// How long the last cleaning took.
+pub const CLEANER_SECONDS: &str = "chronik_cleaner_last_pass_seconds";
+/// How far the pass under way is.
+pub const CLEANER_PROGRESS: &str = "chronik_cleaner_progress_ratio";
 /// Memory of this process.
 pub const RESIDENT_MEMORY: &str = "chronik_process_resident_memory_bytes";
 
@@ -129,6 +147,15 @@ pub static ALL: &[Metric] = &[
     metric(log::PARTITIONS_OFFLINE, C, Unit::Count, "Partitions taken offline because their stored data could not be read"),
     metric(RING_BYTES, G, Unit::Bytes, "Recent batches kept in memory, which fetches are served from"),
     metric(RING_LIMIT, G, Unit::Bytes, "What recent batches may take, as chronik.wal.profile says"),
+    metric(CLEANER_DUE, G, Unit::Count, "Compacted partitions that wait to be cleaned"),
+    metric(CLEANER_DIRTY_RATIO, G, Unit::Count, "Largest part of a compacted partition's closed segments that is new, 0 to 1"),
+    metric(CLEANER_FAILED_LOGS, G, Unit::Count, "Compacted partitions that cannot be cleaned; `chronik-server compact status` says why"),
+    metric(CLEANER_FAILURES, C, Unit::Count, "Cleanings of a partition that failed"),
+    metric(CLEANER_READ, C, Unit::Bytes, "Bytes of record batches that the cleaner has read"),
+    metric(CLEANER_WRITTEN, C, Unit::Bytes, "Bytes of record batches that the cleaner has written"),
+    metric(CLEANER_DROPPED, C, Unit::Count, "Records that the cleaner has dropped"),
+    metric(CLEANER_SECONDS, G, Unit::Seconds, "How long the last cleaning of a partition took"),
+    metric(CLEANER_PROGRESS, G, Unit::Count, "How far the cleaning under way is, 0 to 1"),
     metric(STORE_INTERNALS, G, Unit::Count, "The store's own figures, by label `name` (memtables, tables, blobs, compactions, background errors, …)"),
     metric(RESIDENT_MEMORY, G, Unit::Bytes, "Resident memory of the process (Linux)"),
 ];
@@ -228,6 +255,7 @@ impl BrokerMetrics {
         }
         // Registered at zero, so that an alert on it works before the first one.
         metrics::counter!(log::PARTITIONS_OFFLINE).increment(0);
+        crate::cleaner::register_metrics();
         Self {
             messages_received: metrics::counter!(MESSAGES_RECEIVED),
             messages_stored: metrics::counter!(MESSAGES_STORED),

@@ -133,7 +133,9 @@ pub async fn run_on(
         ),
     );
     let retention_task = runtime::spawn_vital("retention", retention(broker.clone(), stopping.clone()));
-    let transactions_task = runtime::spawn_vital("transactions", transactions(broker.clone(), stopping));
+    let transactions_task =
+        runtime::spawn_vital("transactions", transactions(broker.clone(), stopping.clone()));
+    let cleaner_task = runtime::spawn_vital("cleaner", broker.cleaner.clone().run(stopping));
     readiness.set(true);
     tracing::info!(
         elapsed_ms = started.elapsed().as_millis() as u64,
@@ -155,7 +157,7 @@ pub async fn run_on(
     }
     // Parked joins are answered first, so that their connections need not wait out the drain.
     let _ = broker.groups.stop().await;
-    let _ = tokio::join!(kafka_task, disk_task, retention_task, transactions_task);
+    let _ = tokio::join!(kafka_task, disk_task, retention_task, transactions_task, cleaner_task);
     // Last, so that whoever watches can tell a broker that drains from one that is gone.
     let _ = stop_http.send(true);
     let _ = http_task.await;

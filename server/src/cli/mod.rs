@@ -9,9 +9,12 @@
 //! | 3 | refused to start: configuration, address, data directory or machine |
 //! | 4 | the store failed while serving; restart recovers |
 //! | 5 | stopped, but not everything could be put away in good order; restart recovers |
+//! | 6 | `compact` could not do what was asked |
 //! | 130 | stopped at once, by a second signal |
 
+mod admin_client;
 mod banner;
+mod compact;
 mod config;
 mod doctor;
 mod probe;
@@ -32,6 +35,8 @@ const EXIT_REFUSED: u8 = 3;
 const EXIT_STORE_FAILED: u8 = 4;
 /// Exit code: the stop was not clean.
 const EXIT_UNCLEAN: u8 = 5;
+/// Exit code: a command could not do what was asked.
+const EXIT_COMMAND_FAILED: u8 = 6;
 /// Exit code: killed by a second signal.
 const EXIT_SECOND_SIGNAL: i32 = 130;
 
@@ -62,6 +67,9 @@ enum Command {
     },
     /// Check machine, configuration, data directory and addresses, and say what to do about what is wrong.
     Doctor(Settings),
+    /// Look at compacted topics, or clean them now: through the broker, or in a directory that no broker has open.
+    #[command(subcommand)]
+    Compact(compact::Compact),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -134,6 +142,7 @@ pub fn run() -> ExitCode {
         Command::Config { markdown: true, .. } => config::markdown(),
         Command::Config { settings, json, .. } => config::run(&settings.sources(), json),
         Command::Doctor(settings) => doctor::run(&settings.sources()),
+        Command::Compact(compact) => compact::run(&compact),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "chronik-server", &mut std::io::stdout());

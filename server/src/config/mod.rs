@@ -28,9 +28,9 @@ mod topic_table;
 mod value;
 
 pub use broker::{
-    BrokerConfig, FetchSettings, GroupSettings, HttpSettings, LogFormat, LogSettings, NetworkSettings,
-    NodeSettings, ProducerSettings, RetentionSettings, Secret, StorageSettings, TelemetrySettings,
-    TopicSettings,
+    BrokerConfig, CleanerSettings, FetchSettings, GroupSettings, HttpSettings, LogFormat, LogSettings,
+    NetworkSettings, NodeSettings, ProducerSettings, RetentionSettings, Secret, StorageSettings,
+    TelemetrySettings, TopicSettings,
 };
 pub use dynamic::{DynamicFault, DynamicLayers, list_default, validate_dynamic};
 pub use entries::{ConfigEntries, ConfigEntry, ConfigSource, ConfigSynonym};

@@ -5,6 +5,7 @@
 
 mod admin;
 mod auth;
+mod compaction;
 mod figures;
 mod limited;
 
@@ -25,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::broker::Broker;
+use crate::cleaner::Cleaner;
 use crate::config::BrokerConfig;
 use crate::dynamic::settings::Settings;
 use crate::metrics;
@@ -49,23 +51,29 @@ struct Shared {
     settings: Arc<Settings>,
     readiness: Readiness,
     figures: Box<dyn Figures>,
+    cleaner: Option<Arc<Cleaner>>,
 }
 
 impl HttpState {
     /// The state of a running broker.
     pub fn new(broker: Arc<Broker>, readiness: Readiness) -> Self {
         let settings = broker.dynamic.settings.clone();
+        let cleaner = Some(broker.cleaner.clone());
         let figures = Box::new(figures::BrokerFigures::new(broker));
-        Self(Arc::new(Shared { settings, readiness, figures }))
+        Self(Arc::new(Shared { settings, readiness, figures, cleaner }))
     }
 
     /// As [`new`](Self::new), with the gauges of something else than a broker.
     pub fn with_figures(config: Arc<BrokerConfig>, readiness: Readiness, figures: Box<dyn Figures>) -> Self {
-        Self(Arc::new(Shared { settings: Settings::new(config), readiness, figures }))
+        Self(Arc::new(Shared { settings: Settings::new(config), readiness, figures, cleaner: None }))
     }
 
     fn config(&self) -> Arc<BrokerConfig> {
         self.0.settings.current()
+    }
+
+    fn cleaner(&self) -> Option<&Arc<Cleaner>> {
+        self.0.cleaner.as_ref()
     }
 }
 

@@ -1,0 +1,1 @@
+//! The background cleaner over a store in memory.
