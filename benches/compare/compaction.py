@@ -129,7 +129,7 @@ def measure(options, directory):
         beside.start()
         outcome, seconds, largest_mb = clean(server, http, process)
         beside.join()
-        time.sleep(45)
+        time.sleep(options.wait)
         after_disk = disk_mb(directory)
     finally:
         process.terminate()
@@ -152,6 +152,7 @@ def main():
     parser.add_argument("--io", type=float, default=32 << 20)
     parser.add_argument("--rate", default="2000")
     parser.add_argument("--profile", default="low", help="memory profile; low keeps the ring out of the figures")
+    parser.add_argument("--wait", type=float, default=45, help="seconds until the disk is looked at again")
     parser.add_argument("--dir")
     options = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="chronik-compaction-", dir=options.dir)

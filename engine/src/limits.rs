@@ -12,7 +12,7 @@ pub const DECOMPRESSED_BYTES_MAX: usize = 1 << 30;
 
 /// Bytes of rewritten batches that the cleaner commits at once, give or take one batch; appends wait no longer than that
 /// takes to write.
-pub const CLEAN_COMMIT_BYTES: usize = 1 << 20;
+pub const CLEAN_COMMIT_BYTES: usize = 256 << 10;
 
 /// Batches that the cleaner changes in one commit.
 pub const CLEAN_COMMIT_BATCHES: usize = 1024;
