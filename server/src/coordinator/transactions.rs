@@ -524,3 +524,6 @@ impl std::fmt::Debug for TxnCoordinator {
         out.write_str("TxnCoordinator")
     }
 }
+
+#[cfg(test)]
+mod tests;
