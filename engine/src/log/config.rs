@@ -43,14 +43,6 @@ pub struct LogConfig {
     pub compression: TargetCompression,
 }
 
-impl LogConfig {
-    /// Age at which a segment is closed, ms. What a compacted topic's active segment holds cannot be cleaned, so it
-    /// closes in time for the longest lag (Kafka's `LogConfig.maxSegmentMs`).
-    pub fn roll_ms(&self) -> i64 {
-        if self.cleanup_compact { self.segment_ms.min(self.max_compaction_lag_ms) } else { self.segment_ms }
-    }
-}
-
 impl Default for LogConfig {
     /// Kafka's defaults, but for the segment size, which is Chronik's 250 MB.
     fn default() -> Self {

@@ -29,6 +29,14 @@ pub struct Segment {
     pub time_pending_bytes: u64,
 }
 
+impl LogConfig {
+    /// Age at which a segment is closed, ms. What a compacted topic's active segment holds cannot be cleaned, so it
+    /// closes in time for the longest lag (Kafka's `LogConfig.maxSegmentMs`).
+    pub fn roll_ms(&self) -> i64 {
+        if self.cleanup_compact { self.segment_ms.min(self.max_compaction_lag_ms) } else { self.segment_ms }
+    }
+}
+
 impl Segment {
     /// An empty segment.
     pub fn empty(base_offset: i64) -> Self {
