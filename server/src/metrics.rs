@@ -255,6 +255,9 @@ impl BrokerMetrics {
         }
         // Registered at zero, so that an alert on it works before the first one.
         metrics::counter!(log::PARTITIONS_OFFLINE).increment(0);
+        for name in [TRANSACTIONS_COMMITTED, TRANSACTIONS_ABORTED, TRANSACTIONS_TIMED_OUT] {
+            metrics::counter!(name).increment(0);
+        }
         crate::cleaner::register_metrics();
         Self {
             messages_received: metrics::counter!(MESSAGES_RECEIVED),

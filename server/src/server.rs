@@ -205,9 +205,11 @@ pub fn txn_config(config: &BrokerConfig) -> TxnConfig {
 
 /// Aborts transactions past their timeout and forgets transactional ids that nobody uses.
 async fn transactions(broker: Arc<Broker>, mut stopping: watch::Receiver<bool>) {
-    let settings = &broker.config.producers;
-    let mut abort = tokio::time::interval(Duration::from_millis(settings.abort_timed_out_interval_ms));
-    let mut forget = tokio::time::interval(Duration::from_millis(settings.remove_expired_interval_ms));
+    let config = &broker.config;
+    let mut abort =
+        tokio::time::interval(Duration::from_millis(config.producers.abort_timed_out_interval_ms));
+    let mut forget =
+        tokio::time::interval(Duration::from_millis(config.producers.remove_expired_interval_ms));
     while !*stopping.borrow() {
         tokio::select! {
             _ = abort.tick() => broker.txns.abort_timed_out().await,

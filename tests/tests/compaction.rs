@@ -36,7 +36,8 @@ impl Ledger {
         for (key, value) in &records {
             builder = builder.record(1, Some(key), value.as_deref());
         }
-        let response = client.call(&produce_request(topic, 0, -1, builder.build().unwrap()), 8);
+        let response =
+            client.call(&produce_request(topic, 0, -1, builder.build().expect("the test made it sound")), 8);
         let answer = &response.responses[0].partition_responses[0];
         assert_eq!(answer.error_code, 0);
         for (offset, (key, value)) in (answer.base_offset..).zip(records) {
@@ -56,7 +57,7 @@ impl Ledger {
             }
             let before = next;
             for batch in split_batches(records) {
-                next = BatchHeader::parse(&batch).unwrap().last_offset() + 1;
+                next = BatchHeader::parse(&batch).expect("the test made it sound").last_offset() + 1;
                 found.extend(records_of(&batch));
             }
             assert!(next > before, "a reader at {next} comes to the end at {high_watermark}");
@@ -75,14 +76,20 @@ impl Ledger {
     }
 }
 
-fn records_of(batch: &[u8]) -> Vec<(i64, (Vec<u8>, Option<Vec<u8>>))> {
-    let view = BatchView::new(batch).unwrap();
-    view.verify_crc().unwrap();
-    let mut walker = view.records(1 << 24).unwrap();
+/// Key and value.
+type Pair = (Vec<u8>, Option<Vec<u8>>);
+
+fn records_of(batch: &[u8]) -> Vec<(i64, Pair)> {
+    let view = BatchView::new(batch).expect("the test made it sound");
+    view.verify_crc().expect("the test made it sound");
+    let mut walker = view.records(1 << 24).expect("the test made it sound");
     let mut found = Vec::new();
-    while let Some(record) = walker.next_record().unwrap() {
+    while let Some(record) = walker.next_record().expect("the test made it sound") {
         let offset = view.header().base_offset + i64::from(record.offset_delta);
-        found.push((offset, (record.key.unwrap().to_vec(), record.value.map(<[u8]>::to_vec))));
+        found.push((
+            offset,
+            (record.key.expect("the test made it sound").to_vec(), record.value.map(<[u8]>::to_vec)),
+        ));
     }
     found
 }

@@ -149,29 +149,7 @@ fn values() -> Vec<Layout> {
         txn_first_offset: Some(10),
         coordinator_epoch_plus_one: 1,
     };
-    let txn = txn::TxnValue {
-        producer_id: 4_000,
-        producer_epoch: Some(3),
-        last_epoch: Some(2),
-        timeout_ms: 60_000,
-        state: 2,
-        started_ms: Some(1),
-        updated_ms: 2,
-        raises_epochs: true,
-        topics: vec![txn::TxnTopicValue {
-            topic: Bytes::copy_from_slice(TOPIC.as_bytes()),
-            partitions: vec![0, 300],
-        }],
-        groups: vec![txn::TxnGroupValue {
-            group_id: "g".into(),
-            offsets: vec![txn::PendingOffsetValue {
-                topic: Bytes::copy_from_slice(TOPIC.as_bytes()),
-                partition: 1,
-                offset: Some(offset.clone()),
-            }],
-        }],
-        ..Default::default()
-    };
+    let txn = transaction(offset.clone());
     let aborted = aborted::AbortedValue { producer_id: 4_000, first_offset: 5, stable_offset: 300 };
     let topic = topic::TopicValue {
         name: "t".into(),
@@ -193,6 +171,32 @@ fn values() -> Vec<Layout> {
         layout("committed offset", &offset),
         layout("topic", &topic),
     ]
+}
+
+fn transaction(offset: group::OffsetValue) -> txn::TxnValue {
+    txn::TxnValue {
+        producer_id: 4_000,
+        producer_epoch: Some(3),
+        last_epoch: Some(2),
+        timeout_ms: 60_000,
+        state: 2,
+        started_ms: Some(1),
+        updated_ms: 2,
+        raises_epochs: true,
+        topics: vec![txn::TxnTopicValue {
+            topic: Bytes::copy_from_slice(TOPIC.as_bytes()),
+            partitions: vec![0, 300],
+        }],
+        groups: vec![txn::TxnGroupValue {
+            group_id: "g".into(),
+            offsets: vec![txn::PendingOffsetValue {
+                topic: Bytes::copy_from_slice(TOPIC.as_bytes()),
+                partition: 1,
+                offset: Some(offset),
+            }],
+        }],
+        ..Default::default()
+    }
 }
 
 /// SplitMix64.

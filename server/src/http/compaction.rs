@@ -38,6 +38,7 @@ struct Order {
     dry_run: bool,
 }
 
+#[expect(clippy::result_large_err, reason = "the answer itself, made once for a refused request")]
 fn cleaner(state: &HttpState) -> Result<&Arc<Cleaner>, Response> {
     state.cleaner().ok_or_else(|| {
         error(StatusCode::SERVICE_UNAVAILABLE, "no_broker", "there is no broker behind this address")

@@ -99,10 +99,10 @@ impl Drop for Admitted {
 
 fn admit(connections: &Arc<Mutex<Connections>>, ip: IpAddr, broker: &Arc<Broker>) -> Option<Admitted> {
     let settings = broker.dynamic.settings.current();
-    let limits = &settings.network;
+    let network = &settings.network;
     let mut open = connections.lock();
     let from_ip = open.by_ip.get(&ip).copied().unwrap_or(0);
-    if open.total >= limits.max_connections || from_ip >= limits.max_connections_per_ip {
+    if open.total >= network.max_connections || from_ip >= network.max_connections_per_ip {
         return None;
     }
     open.total += 1;

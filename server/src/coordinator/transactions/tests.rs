@@ -52,10 +52,12 @@ impl Bed {
         let engine = synced(&store, Engine::open(stores, options)).await.unwrap();
         let clock = Clock::manual(NOW);
         let (opened, time) = (engine.clone(), clock.clone());
-        let groups = synced(&store, async move {
-            GroupCoordinator::open(&opened, &config().group, time).await.unwrap()
-        })
-        .await;
+        let groups =
+            synced(
+                &store,
+                async move { GroupCoordinator::open(&opened, &config().group, time).await.unwrap() },
+            )
+            .await;
         let opening =
             TxnCoordinator::open(engine.clone(), groups.clone(), TxnConfig::default(), clock.clone());
         let txns = synced(&store, opening).await.unwrap();
@@ -123,8 +125,7 @@ impl Bed {
 
     /// Ends the transaction as far as that goes without the disk; returns how many batches are on their way.
     async fn end(&self, asker: &Asker, commit: bool) -> usize {
-        let (txns, request) =
-            (self.txns.clone(), EndRequest { asker: asker.clone(), commit, fresh: None });
+        let (txns, request) = (self.txns.clone(), EndRequest { asker: asker.clone(), commit, fresh: None });
         let task = tokio::spawn(async move { txns.end(request).await });
         let mut queued = 0;
         let mut still = 0;
@@ -240,10 +241,7 @@ async fn an_abandoned_transaction_is_aborted_in_the_logs_too() {
     synced(&bed.store, async move { txns.abort_timed_out().await }).await;
     assert_eq!(bed.state(), TxnState::CompleteAbort);
     assert_eq!(bed.seen(0).await, (2, 1));
-    assert!(matches!(
-        bed.log(0).append(&batch(&asker), NOW),
-        Err(AppendError::StaleProducerEpoch { .. })
-    ));
+    assert!(matches!(bed.log(0).append(&batch(&asker), NOW), Err(AppendError::StaleProducerEpoch { .. })));
 }
 
 // semantics 3.4.10
@@ -253,8 +251,7 @@ async fn a_commit_outside_of_the_transaction_that_came_later_stays() {
     let asker = bed.begin().await;
     bed.write(&asker).await;
     let (groups, topic) = (bed.groups.clone(), bed.topic());
-    let offset =
-        OffsetToCommit { topic, partition: 0, offset: 9, leader_epoch: -1, metadata: String::new() };
+    let offset = OffsetToCommit { topic, partition: 0, offset: 9, leader_epoch: -1, metadata: String::new() };
     let request = CommitRequest {
         group_id: GROUP.into(),
         member_id: "".into(),

@@ -399,7 +399,7 @@ async fn zstd_is_kept_from_clients_that_cannot_read_it() {
 async fn readers_of_committed_data_are_told_that_nothing_was_aborted() {
     let ctx = topic_of(1, 1).await;
     let mut request = request("t", vec![partition(0, 0)]);
-    assert!(!one(&ctx, &request).await.aborted.is_some());
+    assert!(one(&ctx, &request).await.aborted.is_none());
     request.isolation_level = 1;
     let committed = one(&ctx, &request).await;
     assert!(committed.aborted.is_some());
