@@ -16,6 +16,7 @@ mod broker;
 mod dynamic;
 mod engine;
 mod entries;
+mod facts;
 mod fault;
 mod file;
 mod listeners;
@@ -34,6 +35,7 @@ pub use broker::{
 };
 pub use dynamic::{DynamicFault, DynamicLayers, list_default, validate_dynamic};
 pub use entries::{ConfigEntries, ConfigEntry, ConfigSource, ConfigSynonym};
+pub use facts::facts;
 pub use fault::{Fault, Faults, Origin};
 pub use listeners::{AdvertisedFrom, HostPort, Listener};
 pub use load::{Sources, load, load_with_faults};

@@ -11,7 +11,7 @@ use chronik_protocol::codec::messages::{
 use chronik_protocol::message;
 
 use super::{ResourceType, check_broker_id};
-use crate::config::{ConfigEntry, describe_topic};
+use crate::config::{ConfigEntry, describe_topic, facts};
 use crate::error_code::ErrorCode;
 use crate::handlers::distinct::distinct;
 use crate::handlers::refusal::{Refusal, outcome};
@@ -56,7 +56,8 @@ fn entries(ctx: &RequestContext, resource: &DescribeConfigsResource) -> Result<V
         }
         Some(ResourceType::Broker) => {
             check_broker_id(ctx, name, " or empty string")?;
-            Ok(ctx.broker.dynamic.settings.current().entries.describe())
+            let settings = ctx.broker.dynamic.settings.current().entries.describe();
+            Ok(settings.into_iter().chain(facts()).collect())
         }
         Some(ResourceType::BrokerLogger) => {
             needs_name("Broker id")?;
