@@ -149,6 +149,10 @@ fn every_dynamic_setting_is_read_where_its_change_is_seen() {
         [
             "max.connections",
             "max.connections.per.ip",
+            // The cleaner asks for these before each turn (cleaner/mod.rs).
+            "log.cleaner.backoff.ms",
+            "log.cleaner.io.max.bytes.per.second",
+            "log.cleaner.dedupe.buffer.size",
             "producer.id.expiration.ms",
             "chronik.disk.reserve.bytes"
         ]
