@@ -69,7 +69,10 @@ async fn an_election_everywhere_tells_every_topic_and_no_change() {
     let everywhere = message!(ElectLeadersRequest { topic_partitions: None, timeout_ms: 1 });
     let answer = elect_leaders(&ctx, everywhere).await;
     let topics = &answer.replica_election_results;
-    assert_eq!(topics.iter().map(|topic| &*topic.topic).collect::<Vec<_>>(), ["a", "__consumer_offsets"]);
+    assert_eq!(
+        topics.iter().map(|topic| &*topic.topic).collect::<Vec<_>>(),
+        ["a", "__consumer_offsets", "__transaction_state"]
+    );
     assert!(topics.iter().all(|topic| topic.partition_result.is_empty()));
     let no_time = message!(ElectLeadersRequest { topic_partitions: None, timeout_ms: 0 });
     assert_eq!(elect_leaders(&ctx, no_time).await.error_code, 7);
