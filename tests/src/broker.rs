@@ -115,6 +115,11 @@ impl Broker {
         &self.data_dir
     }
 
+    /// Bytes of blocks that the files of the data directory take.
+    pub fn disk_usage(&self) -> u64 {
+        disk_usage(&self.data_dir)
+    }
+
     /// The process, while it runs.
     ///
     /// # Panics
@@ -344,4 +349,17 @@ fn free_addresses() -> [SocketAddr; 2] {
     [UNBOUND; 2]
         .map(|any| TcpListener::bind(any).expect("a free port"))
         .map(|listener| listener.local_addr().expect("a bound socket has an address"))
+}
+
+fn disk_usage(path: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
+    entries
+        .flatten()
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => disk_usage(&entry.path()),
+            Ok(metadata) => metadata.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chronik_protocol::batch::BatchBuilder;
-use chronik_protocol::codec::messages::create_topics_request::CreatableTopic;
+use chronik_protocol::codec::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use chronik_protocol::codec::messages::fetch_request::{FetchPartition, FetchTopic};
 use chronik_protocol::codec::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use chronik_protocol::codec::{self, KafkaRequest, RequestResponsePair, messages};
@@ -145,8 +145,23 @@ impl Client {
     /// # Panics
     /// When that fails.
     pub fn create_topic(&mut self, name: &str, partitions: i32) {
-        let topic =
-            message!(CreatableTopic { name: name.into(), num_partitions: partitions, replication_factor: 1 });
+        self.create_topic_with(name, partitions, &[]);
+    }
+
+    /// As [`Self::create_topic`], with configs of its own.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub fn create_topic_with(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let configs = configs.iter().map(|(name, value)| {
+            message!(CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) })
+        });
+        let topic = message!(CreatableTopic {
+            name: name.into(),
+            num_partitions: partitions,
+            replication_factor: 1,
+            configs: configs.collect(),
+        });
         let request = message!(messages::CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000 });
         let response = self.call(&request, 4);
         let error = response.topics.first().map(|topic| topic.error_code);

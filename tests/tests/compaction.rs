@@ -1,14 +1,10 @@
 //! Log cleaning in the real binary: by itself and under `kill -9`, and with `chronik-server compact`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use chronik_protocol::batch::{BatchBuilder, BatchHeader, BatchView, split_batches};
-use chronik_protocol::codec::messages;
-use chronik_protocol::codec::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
-use chronik_protocol::message;
 use chronik_tests::broker::{Broker, binary};
 use chronik_tests::random::Random;
 use chronik_tests::wire::{Client, produce_request};
@@ -94,33 +90,6 @@ fn records_of(batch: &[u8]) -> Vec<(i64, Pair)> {
     found
 }
 
-fn create(client: &mut Client, name: &str, configs: &[(&str, &str)]) {
-    let configs = configs.iter().map(|(name, value)| {
-        message!(CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) })
-    });
-    let topic = message!(CreatableTopic {
-        name: name.into(),
-        num_partitions: 1,
-        replication_factor: 1,
-        configs: configs.collect(),
-    });
-    let request = message!(messages::CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000 });
-    assert_eq!(client.call(&request, 4).topics[0].error_code, 0);
-}
-
-fn disk_usage(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => disk_usage(&entry.path()),
-            Ok(metadata) => metadata.blocks() * 512,
-            Err(_) => 0,
-        })
-        .sum()
-}
-
 fn await_that(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + within;
     while !holds() {
@@ -144,7 +113,7 @@ fn a_log_cleaned_under_kills_keeps_the_latest_of_every_key_and_gives_its_space_b
         ("min.cleanable.dirty.ratio", "0.01"),
         ("delete.retention.ms", "0"),
     ];
-    create(&mut client, "kept", &compacted);
+    client.create_topic_with("kept", 1, &compacted);
     let mut random = Random::seeded_by("compaction", 7);
     let mut ledger = Ledger::default();
     let record = |random: &mut Random| {
@@ -180,9 +149,9 @@ fn a_log_cleaned_under_kills_keeps_the_latest_of_every_key_and_gives_its_space_b
     // As for retention: room for half as much garbage again, and the log of the store.
     let begun = Instant::now();
     await_that("the space comes back", GIVEN_BACK_WITHIN, || {
-        disk_usage(broker.data_dir()) < full.saturating_sub(full / 2)
+        broker.disk_usage() < full.saturating_sub(full / 2)
     });
-    eprintln!("{full} bytes became {} in {:?}", disk_usage(broker.data_dir()), begun.elapsed());
+    eprintln!("{full} bytes became {} in {:?}", broker.disk_usage(), begun.elapsed());
     assert_eq!(broker.metric("chronik_cleaner_failures_total"), 0.0);
     assert!(broker.metric("chronik_cleaner_records_dropped_total") > 0.0);
     broker.stop();
@@ -206,8 +175,8 @@ fn json(output: &Output) -> Value {
 }
 
 fn fill(client: &mut Client) -> Ledger {
-    create(client, "kept", &[("cleanup.policy", "compact")]);
-    create(client, "plain", &[]);
+    client.create_topic_with("kept", 1, &[("cleanup.policy", "compact")]);
+    client.create_topic("plain", 1);
     let mut ledger = Ledger::default();
     for round in 0..30 {
         let record = |key: usize| (format!("k{key}").into_bytes(), Some(format!("{round}").into_bytes()));

@@ -11,7 +11,7 @@ use chronik_tests::random::Random;
 use chronik_tests::wire::Client;
 
 mod crash_support;
-use crash_support::{Form, create_topic, leader_epochs, verdict};
+use crash_support::{Form, leader_epochs, verdict};
 
 const KILLS_SHORT: usize = 30;
 const KILLS_FULL: usize = 100;
@@ -23,10 +23,10 @@ fn every_acknowledged_record_survives_kill_9_under_load() {
     let form = Form::of_environment();
     let mut broker = Broker::builder().set("group.initial.rebalance.delay.ms", 100).start();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "ledger", 6, &[]);
+    client.create_topic("ledger", 6);
     // Its records are lost in a power cut, not in a crash of the process: the kernel has them.
-    create_topic(&mut client, "unsynced", 2, &[("chronik.durability", "os")]);
-    create_topic(&mut client, "trimmed", 2, &[]);
+    client.create_topic_with("unsynced", 2, &[("chronik.durability", "os")]);
+    client.create_topic("trimmed", 2);
     drop(client);
     let load = Load::new(broker.kafka_addr(), &TOPICS, dice.next_u64())
         .raw_producer(1, Duration::from_millis(1))
@@ -84,8 +84,8 @@ fn every_acknowledged_record_survives_kill_9_under_load() {
 fn a_crash_raises_the_leader_epoch_of_topics_that_are_not_fsynced_only() {
     let mut broker = Broker::start();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "synced", 1, &[]);
-    create_topic(&mut client, "unsynced", 1, &[("chronik.durability", "os")]);
+    client.create_topic("synced", 1);
+    client.create_topic_with("unsynced", 1, &[("chronik.durability", "os")]);
     client.produce("unsynced", &[b"a", b"b"]);
     client.produce("synced", &[b"a"]);
     assert_eq!(leader_epochs(&mut client, &["synced", "unsynced"]), [0, 0]);

@@ -17,7 +17,7 @@ use chronik_tests::random::Random;
 use chronik_tests::wire::{Client, batch, produce_request};
 
 mod crash_support;
-use crash_support::{Form, create_topic, verdict};
+use crash_support::{Form, verdict};
 
 const CUTS_SHORT: usize = 16;
 const CUTS_FULL: usize = 40;
@@ -40,8 +40,8 @@ fn every_acknowledged_record_survives_power_cuts() {
     rig.syncs_take(SYNC_MS);
     let mut broker = rig.watch(Broker::builder()).set("group.initial.rebalance.delay.ms", 100).start();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "ledger", 4, &[]);
-    create_topic(&mut client, "trimmed", 2, &[]);
+    client.create_topic("ledger", 4);
+    client.create_topic("trimmed", 2);
     drop(client);
     let load = Load::new(broker.kafka_addr(), &[("ledger", 4), ("trimmed", 2)], dice.next_u64())
         .raw_producer(1, Duration::from_millis(1))
@@ -88,7 +88,7 @@ fn a_topic_just_created_survives_a_power_cut() {
     let rig = PowerRig::new();
     let mut broker = rig.watch(Broker::builder()).start();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "first", 1, &[]);
+    client.create_topic("first", 1);
     assert_eq!(client.produce("first", &[b"a"]), 0);
     broker.kill();
     rig.cut(Tail::Lost, &mut dice);
@@ -105,7 +105,7 @@ fn a_broker_that_acknowledges_before_the_fsync_is_found_out() {
     let canary = PathBuf::from(env!("CARGO_BIN_EXE_canary_server"));
     // The honest broker makes the topic, so that it is there to be read.
     let mut honest = rig.watch(Broker::builder()).start();
-    create_topic(&mut Client::connect(honest.kafka_addr()), "ledger", 4, &[]);
+    Client::connect(honest.kafka_addr()).create_topic("ledger", 4);
     assert!(honest.stop().success());
     let mut broker = rig.watch(Broker::builder()).binary(canary).start();
     let load = Load::new(broker.kafka_addr(), &[("ledger", 4)], dice.next_u64())
@@ -128,7 +128,7 @@ fn a_slow_fsync_delays_acknowledgements_and_nothing_else() {
     let rig = PowerRig::new();
     let broker = rig.watch(Broker::builder()).start();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "t", 1, &[]);
+    client.create_topic("t", 1);
     client.produce("t", &[b"early"]);
     rig.syncs_take(2_000);
     let mut reader = Client::connect(broker.kafka_addr());
@@ -155,7 +155,7 @@ fn a_produce_that_times_out_says_so_and_may_be_written_all_the_same() {
     let rig = PowerRig::new();
     let broker = rig.watch(Broker::builder()).start();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "t", 1, &[]);
+    client.create_topic("t", 1);
     client.produce("t", &[b"early"]);
     rig.syncs_take(2_000);
     let begin = Instant::now();
@@ -183,7 +183,7 @@ fn a_failing_fsync_ends_the_process_and_acknowledges_nothing() {
     let rig = PowerRig::new();
     let mut broker = rig.watch(Broker::builder()).start();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "ledger", 2, &[]);
+    client.create_topic("ledger", 2);
     let load = Load::new(broker.kafka_addr(), &[("ledger", 2)], dice.next_u64())
         .raw_producer(-1, Duration::ZERO)
         .raw_producer(1, Duration::ZERO)
@@ -236,7 +236,7 @@ fn fill_and_clear(disk: &Path, reserve: u64, ballast_bytes: impl Fn(u64) -> u64)
         .set("chronik.wal.profile", "low")
         .start();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "t", 1, &[]);
+    client.create_topic("t", 1);
     client.produce("t", &[b"a"]);
     let Some(ballast) = ballast(disk, ballast_bytes(free_bytes(disk))) else {
         assert!(std::env::var_os("CI").is_none(), "CI must be able to fill a disk, or to allocate on one");

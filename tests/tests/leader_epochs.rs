@@ -14,7 +14,7 @@ use chronik_tests::broker::Broker;
 use chronik_tests::wire::{Client, fetch_request};
 
 mod crash_support;
-use crash_support::{create_topic, leader_epochs};
+use crash_support::leader_epochs;
 
 const NONE: i16 = 0;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -35,7 +35,7 @@ const FETCH_MAX: i16 = 18;
 fn broker_of_two_epochs() -> (Broker, Client) {
     let mut broker = Broker::start();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "two", 1, &[("chronik.durability", "os")]);
+    client.create_topic_with("two", 1, &[("chronik.durability", "os")]);
     client.produce("two", &[b"a", b"b", b"c"]);
     broker.kill();
     broker.start_again();

@@ -1,6 +1,5 @@
 //! Retention, DeleteRecords and DeleteTopics give the disk space back, without further writes.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chronik_protocol::codec::messages;
@@ -14,20 +13,6 @@ use chronik_tests::wire::Client;
 const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(60);
 const BATCH_BYTES: usize = 900_000;
 const BATCHES: usize = 120;
-
-/// Bytes of blocks that the files below `path` take.
-fn disk_usage(path: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let Ok(entries) = std::fs::read_dir(path) else { return 0 };
-    entries
-        .flatten()
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => disk_usage(&entry.path()),
-            Ok(metadata) => metadata.blocks() * 512,
-            Err(_) => 0,
-        })
-        .sum()
-}
 
 fn fill(client: &mut Client, topic: &str) {
     client.create_topic(topic, 1);
@@ -43,7 +28,7 @@ fn must_shrink(broker: &Broker, full: u64, what: &str) {
     let begun = Instant::now();
     let target = full.saturating_sub((BATCHES * BATCH_BYTES) as u64 * 8 / 10);
     loop {
-        let used = disk_usage(broker.data_dir());
+        let used = broker.disk_usage();
         if used <= target {
             eprintln!("{what}: {full} bytes became {used} in {:?}", begun.elapsed());
             return;
@@ -58,14 +43,14 @@ fn deleted_topics_and_records_give_their_space_back_within_a_minute() {
     let broker = Broker::start();
     let mut client = Client::connect(broker.kafka_addr());
     fill(&mut client, "deleted");
-    let full = disk_usage(broker.data_dir());
+    let full = broker.disk_usage();
     let request =
         message!(messages::DeleteTopicsRequest { topic_names: vec!["deleted".into()], timeout_ms: 30_000 });
     assert_eq!(client.call(&request, 4).responses[0].error_code, 0);
     must_shrink(&broker, full, "DeleteTopics");
 
     fill(&mut client, "trimmed");
-    let full = disk_usage(broker.data_dir());
+    let full = broker.disk_usage();
     let partition = message!(DeleteRecordsPartition { partition_index: 0, offset: -1 });
     let topic = message!(DeleteRecordsTopic { name: "trimmed".into(), partitions: vec![partition] });
     let request = message!(messages::DeleteRecordsRequest { topics: vec![topic], timeout_ms: 30_000 });
@@ -87,7 +72,7 @@ fn retention_by_size_gives_the_space_back_and_keeps_the_newest() {
         .start();
     let mut client = Client::connect(broker.kafka_addr());
     fill(&mut client, "bounded");
-    let full = disk_usage(broker.data_dir()).max((BATCHES * BATCH_BYTES) as u64);
+    let full = broker.disk_usage().max((BATCHES * BATCH_BYTES) as u64);
     must_shrink(&broker, full, "retention.bytes");
     let (error, _, _) = client.fetch("bounded", 0);
     assert_eq!(error, 1, "the oldest records are out of range");

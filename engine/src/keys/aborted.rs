@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{KeyBuilder, KeyParser, PartitionId, partition_range};
+use super::{KeyBuilder, PartitionId, parse_numbered, partition_range};
 use crate::store::StoreError;
 
 const ABORTED: u8 = 0x06;
@@ -53,11 +53,7 @@ pub fn all_of(partition: PartitionId) -> Range<Bytes> {
 /// # Errors
 /// [`StoreError::Corrupt`] when the layout is another.
 pub fn parse(key: &[u8]) -> Result<(PartitionId, i64), StoreError> {
-    let mut parser = KeyParser::new(key, "aborted transaction");
-    parser.tag(ABORTED)?;
-    let parts = (PartitionId(parser.u64()?), parser.u64()? as i64);
-    parser.end()?;
-    Ok(parts)
+    parse_numbered(key, ABORTED, "aborted transaction")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{KeyBuilder, KeyParser, PartitionId, ordered, partition_range, tag_range};
+use super::{KeyBuilder, KeyParser, PartitionId, ordered, parse_numbered, partition_range, tag_range};
 use crate::store::StoreError;
 
 const TAIL: u8 = 0x01;
@@ -170,11 +170,7 @@ pub fn parse_partition(key: &[u8]) -> Result<PartitionId, StoreError> {
 /// # Errors
 /// [`StoreError::Corrupt`] when the layout is another.
 pub fn parse_segment(key: &[u8]) -> Result<(PartitionId, i64), StoreError> {
-    let mut parser = KeyParser::new(key, "segment");
-    parser.tag(SEGMENT)?;
-    let parts = (PartitionId(parser.u64()?), parser.u64()? as i64);
-    parser.end()?;
-    Ok(parts)
+    parse_numbered(key, SEGMENT, "segment")
 }
 
 #[cfg(test)]

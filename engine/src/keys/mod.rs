@@ -102,6 +102,22 @@ impl<'a> KeyParser<'a> {
     }
 }
 
+/// The parts of a key of a tag, a partition and one more number.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when the layout is another.
+pub(crate) fn parse_numbered(
+    key: &[u8],
+    tag: u8,
+    what: &'static str,
+) -> Result<(PartitionId, i64), StoreError> {
+    let mut parser = KeyParser::new(key, what);
+    parser.tag(tag)?;
+    let parts = (PartitionId(parser.u64()?), parser.u64()? as i64);
+    parser.end()?;
+    Ok(parts)
+}
+
 fn corrupt_key(what: &str) -> StoreError {
     StoreError::Corrupt(format!("a {what} key has an unexpected layout").into())
 }

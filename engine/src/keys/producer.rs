@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{KeyBuilder, KeyParser, PartitionId, partition_range, tag_range};
+use super::{KeyBuilder, PartitionId, parse_numbered, partition_range, tag_range};
 use crate::store::StoreError;
 
 const PRODUCER: u8 = 0x05;
@@ -70,11 +70,7 @@ pub fn all_of(partition: PartitionId) -> Range<Bytes> {
 /// # Errors
 /// [`StoreError::Corrupt`] when the layout is another.
 pub fn parse(key: &[u8]) -> Result<(PartitionId, i64), StoreError> {
-    let mut parser = KeyParser::new(key, "producer");
-    parser.tag(PRODUCER)?;
-    let parts = (PartitionId(parser.u64()?), parser.u64()? as i64);
-    parser.end()?;
-    Ok(parts)
+    parse_numbered(key, PRODUCER, "producer")
 }
 
 #[cfg(test)]

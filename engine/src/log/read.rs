@@ -40,15 +40,15 @@ impl PartitionLog {
         isolation: Isolation,
     ) -> Result<LogRead, ReadError> {
         loop {
+            if let Some(read) = self.read_memory(offset, max_bytes, at_least_one, isolation)? {
+                return Ok(read);
+            }
             // Before the scan: whatever ends before this ended before it, and the index has it if it was aborted.
             let (before, forgotten) = {
                 let state = self.state.lock();
                 (self.offsets_of(&state), state.transactions.forgotten())
             };
             let end = before.visible_end(isolation);
-            if let Some(read) = self.read_memory(offset, max_bytes, at_least_one, isolation)? {
-                return Ok(read);
-            }
             let range = keys::batch::range(self.id, offset, end.max(offset));
             let scanned = self.store.scan(Keyspace::Batches, range, ScanLimit::bytes(max_bytes.max(1))).await;
             let chunk = scanned.map_err(|error| self.read_failed(error))?;

@@ -4,23 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chronik_engine::log::PartitionLog;
-use chronik_protocol::batch::{BatchBuilder, TargetCompression, TimestampType, ValidateOptions, validate};
+use chronik_protocol::batch::{BatchBuilder, ValidateOptions, validate};
 use tokio::sync::watch;
 
 use super::*;
-use crate::handlers::testing::{NOW_MS, TestContext, context_with};
+use crate::handlers::testing::{NOW_MS, OPTIONS, TestContext, context_with};
 
 async fn put(log: &Arc<PartitionLog>, key: &str, times: usize) {
-    let options = ValidateOptions {
-        now_ms: NOW_MS,
-        max_batch_bytes: 1 << 20,
-        timestamp_type: TimestampType::CreateTime,
-        before_max_ms: i64::MAX,
-        after_max_ms: i64::MAX,
-        require_keys: true,
-        compression: TargetCompression::Producer,
-        max_decompressed_bytes: 1 << 20,
-    };
+    let options = ValidateOptions { require_keys: true, ..OPTIONS };
     for _ in 0..times {
         let batch = BatchBuilder::new().record(NOW_MS, Some(key.as_bytes()), Some(b"value")).build().unwrap();
         log.append(&validate(batch, &options).unwrap(), NOW_MS).unwrap().ticket.await.unwrap();
@@ -68,14 +59,10 @@ async fn the_dirtiest_log_goes_first_and_one_that_fails_is_told_and_stops_no_oth
         builder.push(key, NOW_MS, Some(&key.to_be_bytes()), None, &[]);
     }
     let options = ValidateOptions {
-        now_ms: NOW_MS,
         max_batch_bytes: 16 << 20,
-        timestamp_type: TimestampType::CreateTime,
-        before_max_ms: i64::MAX,
-        after_max_ms: i64::MAX,
-        require_keys: true,
-        compression: TargetCompression::Producer,
         max_decompressed_bytes: 16 << 20,
+        require_keys: true,
+        ..OPTIONS
     };
     let large = validate(builder.build().unwrap(), &options).unwrap();
     bad.append(&large, NOW_MS).unwrap().ticket.await.unwrap();

@@ -202,11 +202,6 @@ impl TxnCoordinator {
         }
     }
 
-    /// Whether a transaction that has not ended has an offset for the partition.
-    pub fn is_pending(&self, group_id: &str, partition: &TopicPartition) -> bool {
-        self.state.lock().transactions.is_pending(group_id, partition)
-    }
-
     /// The partitions of a group for which an offset waits.
     pub fn pending_of(&self, group_id: &str) -> Vec<TopicPartition> {
         self.state.lock().transactions.pending_of(group_id)

@@ -27,7 +27,7 @@ pub const NOW_MS: i64 = 1_704_067_200_000;
 pub const NODE: i32 = 1;
 
 /// Takes everything as it comes.
-const OPTIONS: ValidateOptions = ValidateOptions {
+pub const OPTIONS: ValidateOptions = ValidateOptions {
     now_ms: NOW_MS,
     max_batch_bytes: 1 << 20,
     timestamp_type: TimestampType::CreateTime,

@@ -1,8 +1,6 @@
 //! Records that should never have been shown, and transactions of which only a part was.
 
-use std::collections::HashSet;
-
-use super::history::{Key, Outcome, Process, Value};
+use super::history::{Outcome, Process};
 use super::index::Index;
 use super::{Anomaly, Kind};
 
@@ -30,12 +28,7 @@ pub fn find(index: &Index<'_>, final_reader: Option<Process>, found: &mut Vec<An
 /// A transaction whose outcome nobody knows is all there or not there at all. Where the outcome is known, what is
 /// missing is lost, and what is there was aborted.
 fn torn(index: &Index<'_>, reader: Process, found: &mut Vec<Anomaly>) {
-    let kept: HashSet<(Key, Value)> = index
-        .operations
-        .iter()
-        .filter(|operation| operation.process == reader)
-        .flat_map(|operation| operation.polled().map(|(key, _, value)| (key, value)))
-        .collect();
+    let kept = index.read_by(reader);
     for (at, operation) in index.operations.iter().enumerate() {
         let is_one_of_many = operation.sends().nth(1).is_some();
         if operation.outcome != Outcome::Info || !is_one_of_many || !index.must_have_committed(at) {

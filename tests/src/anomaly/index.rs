@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::history::{History, Key, Operation, Outcome, Value};
+use super::history::{History, Key, Operation, Outcome, Process, Value};
 
 /// Place of an operation in its history.
 pub type OpIndex = usize;
@@ -98,6 +98,13 @@ impl<'a> Index<'a> {
     /// read.
     pub fn must_have_committed(&self, at: OpIndex) -> bool {
         self.committed[at]
+    }
+
+    /// What a process polled.
+    pub fn read_by(&self, reader: Process) -> HashSet<(Key, Value)> {
+        let operations = self.operations.iter().filter(|operation| operation.process == reader);
+        let polled = operations.flat_map(Operation::polled);
+        polled.map(|(key, _, value)| (key, value)).collect()
     }
 
     /// The version order of a key; an empty one for a key that nobody knows an offset of.

@@ -64,12 +64,7 @@ fn unseen(index: &Index<'_>, found: &mut Vec<Anomaly>) {
 
 /// What anyone was shown, the final reader must find.
 fn vanished(index: &Index<'_>, reader: Process, found: &mut Vec<Anomaly>) {
-    let kept: HashSet<(Key, Value)> = index
-        .operations
-        .iter()
-        .filter(|operation| operation.process == reader)
-        .flat_map(|operation| operation.polled().map(|(key, _, value)| (key, value)))
-        .collect();
+    let kept = index.read_by(reader);
     let mut gone: Vec<_> = index.readers_of.iter().filter(|(read, _)| !kept.contains(read)).collect();
     gone.sort_unstable();
     for (&(key, value), readers) in gone {

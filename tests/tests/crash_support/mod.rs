@@ -1,10 +1,9 @@
-//! What the crash suites share: how long to go on, topics with configs, and the verdict.
+//! What the crash suites share: how long to go on, leader epochs, and the verdict.
 #![allow(dead_code, reason = "each suite uses a part")]
 
 use std::time::{Duration, Instant};
 
 use chronik_protocol::codec::messages;
-use chronik_protocol::codec::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use chronik_protocol::codec::messages::metadata_request::MetadataRequestTopic;
 use chronik_protocol::message;
 use chronik_tests::ledger::Anomaly;
@@ -40,22 +39,6 @@ impl Form {
             Form::Soak(length) => started.elapsed() < length,
         }
     }
-}
-
-/// Creates a topic and refuses any error.
-pub fn create_topic(client: &mut Client, name: &str, partitions: i32, configs: &[(&str, &str)]) {
-    let configs = configs.iter().map(|(name, value)| {
-        message!(CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) })
-    });
-    let topic = message!(CreatableTopic {
-        name: name.into(),
-        num_partitions: partitions,
-        replication_factor: 1,
-        configs: configs.collect(),
-    });
-    let request = message!(messages::CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000 });
-    let response = client.call(&request, 4);
-    assert_eq!(response.topics.first().map(|topic| topic.error_code), Some(0), "{name}");
 }
 
 /// The leader epoch of partition 0 of each.

@@ -6,12 +6,13 @@ use chronik_engine::EngineOptions;
 use chronik_engine::log::{Isolation, LogConfig, Vouched};
 use chronik_engine::store::{CrashPoint, MemoryStore, Store};
 use chronik_engine::topic::TopicOverrides;
-use chronik_protocol::batch::{BatchBuilder, ValidBatch, ValidateOptions, validate};
+use chronik_protocol::batch::{BatchBuilder, ValidBatch, validate};
 use uuid::Uuid;
 
 use super::*;
 use crate::config::{BrokerConfig, Sources};
 use crate::coordinator::group::{CommitRequest, FetchRequest, OffsetToCommit};
+use crate::handlers::testing::OPTIONS;
 
 const NOW: i64 = 1_700_000_000_000;
 const ID: &str = "orders";
@@ -97,22 +98,7 @@ impl Bed {
             let append = || log.append_vouched(&batch, NOW, Vouched::Implicitly).unwrap();
             self.txns.append_first(asker, (self.topic(), index.unsigned_abs()), append).unwrap();
         }
-        let offset = OffsetToCommit {
-            topic: self.topic(),
-            partition: 0,
-            offset: 7,
-            leader_epoch: -1,
-            metadata: String::new(),
-        };
-        let request = CommitRequest {
-            group_id: GROUP.into(),
-            member_id: "".into(),
-            instance_id: None,
-            generation: -1,
-            retention_ms: None,
-            knows_group_not_found: false,
-            offsets: vec![offset],
-        };
+        let request = commit_of(self.topic(), 7);
         let (groups, txns, topic, asker) =
             (self.groups.clone(), self.txns.clone(), self.topic(), asker.clone());
         synced(&self.store, async move {
@@ -159,23 +145,31 @@ impl Bed {
     }
 }
 
+/// A simple consumer's commit for partition 0.
+fn commit_of(topic: Uuid, offset: i64) -> CommitRequest {
+    CommitRequest {
+        group_id: GROUP.into(),
+        member_id: "".into(),
+        instance_id: None,
+        generation: -1,
+        retention_ms: None,
+        knows_group_not_found: false,
+        offsets: vec![OffsetToCommit {
+            topic,
+            partition: 0,
+            offset,
+            leader_epoch: -1,
+            metadata: String::new(),
+        }],
+    }
+}
+
 fn batch(asker: &Asker) -> ValidBatch {
     let builder = BatchBuilder::new()
         .producer(asker.producer_id, asker.producer_epoch, 0)
         .transactional(true)
         .record(NOW, None, Some(b"v"));
-    let config = LogConfig::default();
-    let options = ValidateOptions {
-        now_ms: NOW,
-        max_batch_bytes: 1 << 20,
-        timestamp_type: config.timestamp_type,
-        before_max_ms: i64::MAX,
-        after_max_ms: i64::MAX,
-        require_keys: false,
-        compression: config.compression,
-        max_decompressed_bytes: 1 << 20,
-    };
-    validate(builder.build().unwrap(), &options).unwrap()
+    validate(builder.build().unwrap(), &OPTIONS).unwrap()
 }
 
 async fn topic_bed() -> Bed {
@@ -202,7 +196,7 @@ async fn an_end_that_a_crash_cut_short_anywhere_is_carried_out_whole() {
             if written == 0 {
                 assert_eq!(after.state(), TxnState::Ongoing);
                 assert_eq!((after.seen(0).await.0, after.committed_offset().await), (0, None));
-                assert!(after.txns.is_pending(GROUP, &(after.topic(), 0)));
+                assert_eq!(after.txns.pending_of(GROUP), [(after.topic(), 0)]);
                 continue;
             }
             let complete = if commit { TxnState::CompleteCommit } else { TxnState::CompleteAbort };
@@ -213,7 +207,7 @@ async fn an_end_that_a_crash_cut_short_anywhere_is_carried_out_whole() {
                 assert!(after.log(index).open_transactions().is_empty());
             }
             assert_eq!(after.committed_offset().await, commit.then_some(7), "{written}");
-            assert!(!after.txns.is_pending(GROUP, &(after.topic(), 0)));
+            assert_eq!(after.txns.pending_of(GROUP), []);
         }
     }
 }
@@ -251,16 +245,7 @@ async fn a_commit_outside_of_the_transaction_that_came_later_stays() {
     let asker = bed.begin().await;
     bed.write(&asker).await;
     let (groups, topic) = (bed.groups.clone(), bed.topic());
-    let offset = OffsetToCommit { topic, partition: 0, offset: 9, leader_epoch: -1, metadata: String::new() };
-    let request = CommitRequest {
-        group_id: GROUP.into(),
-        member_id: "".into(),
-        instance_id: None,
-        generation: -1,
-        retention_ms: None,
-        knows_group_not_found: true,
-        offsets: vec![offset],
-    };
+    let request = commit_of(topic, 9);
     synced(&bed.store, async move { groups.commit_offsets(request).await }).await.unwrap();
     let txns = bed.txns.clone();
     let request = EndRequest { asker, commit: true, fresh: None };

@@ -151,15 +151,15 @@ fn judge_version_1(txn: &Txn, asker: &Asker, commit: bool) -> Result<Verdict, Tx
     match (txn.state, commit) {
         (TxnState::Ongoing, _) => Ok(Verdict::End),
         (TxnState::CompleteCommit, true) | (TxnState::CompleteAbort, false) => Ok(Verdict::Already),
-        (TxnState::PrepareCommit, true) | (TxnState::PrepareAbort, false) => Err(TxnError::Ending),
-        (
-            TxnState::Empty
-            | TxnState::CompleteCommit
-            | TxnState::CompleteAbort
-            | TxnState::PrepareCommit
-            | TxnState::PrepareAbort,
-            _,
-        ) => Err(TxnError::InvalidState),
+        (state, commit) => Err(refusal(state, commit)),
+    }
+}
+
+/// What an end is told that the state does not allow: to wait for one of its kind, or that it is a mistake.
+fn refusal(state: TxnState, commit: bool) -> TxnError {
+    match (state, commit) {
+        (TxnState::PrepareCommit, true) | (TxnState::PrepareAbort, false) => TxnError::Ending,
+        _ => TxnError::InvalidState,
     }
 }
 
@@ -191,14 +191,6 @@ fn judge_version_2(txn: &Txn, asker: &Asker, commit: bool) -> Result<Verdict, Tx
         (TxnState::CompleteCommit | TxnState::CompleteAbort, false) if !is_repeat => {
             Ok(Verdict::EndOfNothing)
         }
-        (TxnState::PrepareCommit, true) | (TxnState::PrepareAbort, false) => Err(TxnError::Ending),
-        (
-            TxnState::Empty
-            | TxnState::CompleteCommit
-            | TxnState::CompleteAbort
-            | TxnState::PrepareCommit
-            | TxnState::PrepareAbort,
-            _,
-        ) => Err(TxnError::InvalidState),
+        (state, commit) => Err(refusal(state, commit)),
     }
 }

@@ -101,11 +101,6 @@ impl Transactions {
         Self { config, by_id: BTreeMap::new(), pending: HashMap::new() }
     }
 
-    /// Replaces the configuration; open transactions keep their timeouts.
-    pub fn set_config(&mut self, config: TxnConfig) {
-        self.config = config;
-    }
-
     /// How many transactional ids there are.
     pub fn len(&self) -> usize {
         self.by_id.len()

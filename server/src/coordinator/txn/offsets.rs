@@ -33,12 +33,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Whether a transaction that has not ended has an offset for the partition (`require_stable`).
-    pub fn is_pending(&self, group_id: &str, partition: &TopicPartition) -> bool {
-        self.pending.get(group_id).is_some_and(|partitions| partitions.contains_key(partition))
-    }
-
-    /// The partitions of a group for which an offset waits.
+    /// The partitions of a group for which an offset waits in a transaction that has not ended (`require_stable`).
     pub fn pending_of(&self, group_id: &str) -> Vec<TopicPartition> {
         self.pending.get(group_id).map(|partitions| partitions.keys().copied().collect()).unwrap_or_default()
     }

@@ -338,10 +338,10 @@ fn offsets_wait_for_the_end_of_their_transaction() {
             .run(|txns, now_ms, records| txns.add_offsets(now_ms, &own, &group, pending(value), records))
             .unwrap();
     }
-    assert!(driver.txns.is_pending("g", &partition(0)) && !driver.txns.is_pending("g", &partition(1)));
+    assert_eq!(driver.txns.pending_of("g"), [partition(0)]);
     assert_eq!(driver.txns.last_serial(), 2);
     prepared(driver.end(&own, true));
-    assert!(driver.txns.is_pending("g", &partition(0)), "until the end is carried out");
+    assert_eq!(driver.txns.pending_of("g"), [partition(0)], "until the end is carried out");
     let ended = driver.txns.get(ID).unwrap().ended_offsets();
     assert_eq!(ended[0].offsets, [(partition(0).0, 0, offset(7, 2))]);
     driver.complete();

@@ -12,10 +12,7 @@ use chronik_engine::store::{
 };
 use chronik_engine::topic::{Topic, TopicOverrides};
 use chronik_engine::{Engine, EngineOptions};
-use chronik_protocol::batch::{
-    BatchBuilder, BatchHeader, Compression, TargetCompression, TimestampType, ValidateOptions, split_batches,
-    validate,
-};
+use chronik_protocol::batch::{BatchBuilder, BatchHeader, Compression, split_batches, validate};
 use chronik_protocol::codec::messages::FetchRequest;
 use chronik_protocol::codec::messages::fetch_request::{FetchPartition, FetchTopic};
 use chronik_protocol::message;
@@ -23,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::*;
-use crate::handlers::testing::{NODE, NOW_MS, TestContext, context, context_with};
+use crate::handlers::testing::{NODE, NOW_MS, OPTIONS, TestContext, context, context_with};
 use crate::runtime::Stopping;
 use session::Position;
 
@@ -36,17 +33,7 @@ fn batch(codec: Compression) -> Bytes {
 }
 
 fn append(log: &Arc<PartitionLog>, records: Bytes) -> Ticket {
-    let options = ValidateOptions {
-        now_ms: NOW_MS,
-        max_batch_bytes: 1 << 20,
-        timestamp_type: TimestampType::CreateTime,
-        before_max_ms: i64::MAX,
-        after_max_ms: i64::MAX,
-        require_keys: false,
-        compression: TargetCompression::Producer,
-        max_decompressed_bytes: 1 << 20,
-    };
-    log.append(&validate(records, &options).unwrap(), NOW_MS).unwrap().ticket
+    log.append(&validate(records, &OPTIONS).unwrap(), NOW_MS).unwrap().ticket
 }
 
 async fn fill(log: &Arc<PartitionLog>, batches: usize) {
