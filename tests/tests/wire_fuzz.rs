@@ -10,13 +10,22 @@ use bytes::Bytes;
 use chronik_protocol::batch::{
     BatchBuilder, BatchView, Compression, HEADER_SIZE, LOG_OVERHEAD, split_batches,
 };
-use chronik_protocol::codec::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use chronik_protocol::codec::messages::add_partitions_to_txn_request::{
+    AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+};
+use chronik_protocol::codec::messages::create_topics_request::CreatableTopic;
 use chronik_protocol::codec::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use chronik_protocol::codec::messages::join_group_request::JoinGroupRequestProtocol;
 use chronik_protocol::codec::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use chronik_protocol::codec::messages::metadata_request::MetadataRequestTopic;
 use chronik_protocol::codec::messages::offset_commit_request::{
     OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use chronik_protocol::codec::messages::txn_offset_commit_request::{
+    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
+};
+use chronik_protocol::codec::messages::write_txn_markers_request::{
+    WritableTxnMarker, WritableTxnMarkerTopic,
 };
 use chronik_protocol::codec::{self, KafkaRequest, messages};
 use chronik_protocol::message;
@@ -61,10 +70,16 @@ static PLAIN: &[(i16, Samples)] = plain![
     9 OffsetFetchRequest, 10 FindCoordinatorRequest, 11 JoinGroupRequest, 12 HeartbeatRequest,
     13 LeaveGroupRequest, 14 SyncGroupRequest, 15 DescribeGroupsRequest, 16 ListGroupsRequest,
     18 ApiVersionsRequest, 19 CreateTopicsRequest, 20 DeleteTopicsRequest, 21 DeleteRecordsRequest,
-    22 InitProducerIdRequest, 23 OffsetForLeaderEpochRequest, 32 DescribeConfigsRequest, 33 AlterConfigsRequest,
-    35 DescribeLogDirsRequest, 37 CreatePartitionsRequest, 42 DeleteGroupsRequest,
-    44 IncrementalAlterConfigsRequest, 47 OffsetDeleteRequest, 60 DescribeClusterRequest,
-    61 DescribeProducersRequest, 74 ListConfigResourcesRequest, 75 DescribeTopicPartitionsRequest,
+    22 InitProducerIdRequest, 23 OffsetForLeaderEpochRequest, 24 AddPartitionsToTxnRequest,
+    25 AddOffsetsToTxnRequest, 26 EndTxnRequest, 27 WriteTxnMarkersRequest, 28 TxnOffsetCommitRequest,
+    32 DescribeConfigsRequest, 33 AlterConfigsRequest, 34 AlterReplicaLogDirsRequest, 35 DescribeLogDirsRequest,
+    37 CreatePartitionsRequest, 42 DeleteGroupsRequest, 43 ElectLeadersRequest,
+    44 IncrementalAlterConfigsRequest, 45 AlterPartitionReassignmentsRequest,
+    46 ListPartitionReassignmentsRequest, 47 OffsetDeleteRequest, 55 DescribeQuorumRequest,
+    57 UpdateFeaturesRequest, 60 DescribeClusterRequest, 61 DescribeProducersRequest,
+    64 UnregisterBrokerRequest, 65 DescribeTransactionsRequest, 66 ListTransactionsRequest,
+    71 GetTelemetrySubscriptionsRequest, 72 PushTelemetryRequest, 74 ListConfigResourcesRequest,
+    75 DescribeTopicPartitionsRequest, 80 AddRaftVoterRequest, 81 RemoveRaftVoterRequest,
 ];
 
 /// Fuller requests. None would write to the topic that is looked at, nor with a bit changed.
@@ -112,6 +127,65 @@ static FULL: &[(i16, Samples)] = &[
         let partition = message!(DeleteRecordsPartition { partition_index: 7, offset: 1 });
         let topic = message!(DeleteRecordsTopic { name: "missing".into(), partitions: vec![partition] });
         encoded(&[message!(messages::DeleteRecordsRequest { topics: vec![topic] })], version)
+    }),
+    (22, |version| {
+        let request = message!(messages::InitProducerIdRequest {
+            transactional_id: Some("t".into()),
+            transaction_timeout_ms: 60_000,
+            producer_id: -1,
+            producer_epoch: -1,
+        });
+        encoded(&[request], version)
+    }),
+    (24, |version| {
+        let topic = message!(AddPartitionsToTxnTopic { name: "missing".into(), partitions: vec![0] });
+        let transaction = message!(AddPartitionsToTxnTransaction {
+            transactional_id: "t".into(),
+            topics: vec![topic.clone()],
+        });
+        let old = message!(messages::AddPartitionsToTxnRequest {
+            v3_and_below_transactional_id: "t".into(),
+            v3_and_below_topics: vec![topic],
+        });
+        encoded(
+            &[old, message!(messages::AddPartitionsToTxnRequest { transactions: vec![transaction] })],
+            version,
+        )
+    }),
+    (26, |version| {
+        encoded(
+            &[message!(messages::EndTxnRequest { transactional_id: "t".into(), committed: true })],
+            version,
+        )
+    }),
+    (27, |version| {
+        let topic =
+            message!(WritableTxnMarkerTopic { name: "missing".into(), partition_indexes: vec![0, 1] });
+        let marker = message!(WritableTxnMarker { transaction_result: true, topics: vec![topic] });
+        encoded(&[message!(messages::WriteTxnMarkersRequest { markers: vec![marker] })], version)
+    }),
+    (28, |version| {
+        let partition = message!(TxnOffsetCommitRequestPartition { committed_offset: 5 });
+        let topic =
+            message!(TxnOffsetCommitRequestTopic { name: "kept".into(), partitions: vec![partition] });
+        let request = message!(messages::TxnOffsetCommitRequest {
+            transactional_id: "t".into(),
+            group_id: "g".into(),
+            generation_id_or_member_epoch: -1,
+            topics: vec![topic],
+        });
+        encoded(&[request], version)
+    }),
+    (66, |version| {
+        let request = message!(messages::ListTransactionsRequest {
+            state_filters: vec!["Ongoing".into()],
+            transactional_id_pattern: Some("(t|u).*".into()),
+        });
+        encoded(&[request], version)
+    }),
+    (72, |version| {
+        let metrics = Bytes::from_static(&[10, 4, 18, 2, 18, 0]);
+        encoded(&[message!(messages::PushTelemetryRequest { metrics: metrics })], version)
     }),
 ];
 
@@ -281,7 +355,7 @@ fn mutated_batches_reach_a_log_whole_or_not_at_all() {
         ("recompressed", &[("compression.type", "zstd")]),
     ];
     for (name, configs) in settings {
-        create_topic(&mut client, name, configs);
+        client.create_topic_with(name, 1, configs);
     }
     let ids = topic_ids(&mut client);
     let samples = good_batches();
@@ -335,20 +409,6 @@ fn mutated_batches_reach_a_log_whole_or_not_at_all() {
     assert_eq!(before, after, "what was read is what a restart finds");
     let log = broker.log();
     assert!(!log.contains("panicked"), "{log}");
-}
-
-fn create_topic(client: &mut Client, name: &str, configs: &[(&str, &str)]) {
-    let configs = configs.iter().map(|(name, value)| {
-        message!(CreatableTopicConfig { name: (*name).into(), value: Some((*value).into()) })
-    });
-    let topic = message!(CreatableTopic {
-        name: name.into(),
-        num_partitions: 1,
-        replication_factor: 1,
-        configs: configs.collect(),
-    });
-    let request = message!(messages::CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000 });
-    assert_eq!(client.call(&request, 5).topics[0].error_code, 0, "{name}");
 }
 
 /// Ids by name.
