@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -169,8 +170,28 @@ pub fn keys_in(list: &TopicPartitionList) -> Vec<Key> {
     list.elements().iter().map(|element| key_of(element.topic(), element.partition())).collect()
 }
 
-/// A consumer.
-pub type Consuming = BaseConsumer<Rebalances>;
+/// A consumer that notes what is taken away from it.
+///
+/// It closes on a thread of its own: when an assignment arrives while it closes, librdkafka's answer to it never comes and
+/// the close waits for ever, which must cost the suite a thread and not its end.
+pub struct Consuming(Option<Inner>);
+
+type Inner = BaseConsumer<Rebalances>;
+
+impl Deref for Consuming {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Consuming {
+    fn drop(&mut self) {
+        let consumer = self.0.take();
+        std::thread::spawn(move || drop(consumer));
+    }
+}
 
 /// Makes a consumer of a group that commits only what it is told to.
 ///
@@ -178,7 +199,7 @@ pub type Consuming = BaseConsumer<Rebalances>;
 /// When librdkafka refuses the configuration.
 pub fn consumer(address: SocketAddr, group: &str, assignor: &str, is_transactional: bool) -> Consuming {
     let isolation = if is_transactional { "read_committed" } else { "read_uncommitted" };
-    config(address)
+    let consumer = config(address)
         .set("group.id", group)
         .set("isolation.level", isolation)
         .set("enable.auto.commit", "false")
@@ -189,7 +210,8 @@ pub fn consumer(address: SocketAddr, group: &str, assignor: &str, is_transaction
         .set("fetch.wait.max.ms", "50")
         .set("enable.partition.eof", "true")
         .create_with_context(Rebalances::default())
-        .expect("a good configuration")
+        .expect("a good configuration");
+    Consuming(Some(consumer))
 }
 
 /// What one round of polls brought.
