@@ -56,6 +56,11 @@ if scripts/setup.sh has java; then
 else
   echo "SKIPPED: parity with Kafka; to run it: scripts/setup.sh clients java"
 fi
+if scripts/setup.sh has ecosystem; then
+  suite ecosystem 360 tests/ecosystem/run.py --binary "$target/release/chronik-server"
+else
+  echo "SKIPPED: Kafka Streams, Connect and Flink; to run them: scripts/setup.sh clients ecosystem"
+fi
 
 printf '\n%s\n' "${table[@]}"
 [ $failed -eq 0 ] && echo "test: ok" || echo "test: FAILED"

@@ -173,6 +173,16 @@ async fn the_brokers_configs_are_shown_and_secrets_are_not() {
     assert!(secret.synonyms.iter().all(|synonym| synonym.value.is_none()));
 }
 
+#[tokio::test]
+async fn what_has_one_value_here_is_told_to_who_asks() {
+    let ctx = testing::context().await.with_version(4);
+    for (name, value) in [("default.replication.factor", "1"), ("authorizer.class.name", "")] {
+        let told = described(&ctx, BROKER, "1", Some(&[name])).await;
+        let [config] = &told.configs[..] else { panic!("{name}: {} configs", told.configs.len()) };
+        assert_eq!((config.value.as_deref(), config.read_only, config.config_source), (Some(value), true, 5));
+    }
+}
+
 // semantics 3.9.4
 #[tokio::test]
 async fn set_and_delete_take_effect_at_once() {
