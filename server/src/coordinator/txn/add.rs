@@ -9,7 +9,7 @@ impl Transactions {
     /// Takes partitions into the transaction, beginning one if none is open.
     ///
     /// # Errors
-    /// See [`Self::extended`].
+    /// See `open_or_begin` below.
     pub fn add_partitions(
         &mut self,
         now_ms: i64,
@@ -30,7 +30,7 @@ impl Transactions {
     /// Takes a group into the transaction, beginning one if none is open.
     ///
     /// # Errors
-    /// See [`Self::extended`].
+    /// See `open_or_begin` below.
     pub fn add_group(
         &mut self,
         now_ms: i64,
