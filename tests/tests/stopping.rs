@@ -42,6 +42,8 @@ fn stalled_reader(broker: &Broker) -> Client {
     let mut fetch = fetch_request("large", 0, 0);
     fetch.topics[0].partitions[0].partition_max_bytes = 50 << 20;
     client.send(&fetch, 11);
+    // Its answer is on the way once another connection's request, sent later, has been answered.
+    Client::connect(broker.kafka_addr()).fetch("large", 0);
     client
 }
 
@@ -143,8 +145,6 @@ fn a_reader_that_stalls_keeps_a_stop_waiting_for_a_while_only() {
     client.create_topic("large", 1);
     fill(&mut client, "large");
     let stalled = stalled_reader(&broker);
-    // Its answer is on the way once another connection's request, sent later, has been answered.
-    client.fetch("large", 0);
     broker.signal(libc::SIGTERM);
     let begun = Instant::now();
     await_log(&broker, "a second signal stops at once", 1);
