@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -48,7 +49,7 @@ func main() {
 	}
 	s.admin = kadm.NewClient(client)
 	failed := 0
-	for _, scenario := range append(dataScenarios, adminScenarios...) {
+	for _, scenario := range slices.Concat(dataScenarios, transactionScenarios, adminScenarios) {
 		started, verdict := time.Now(), "ok"
 		ctx, cancel := context.WithTimeout(context.Background(), watchdog/2)
 		if err := scenario.run(ctx, s); err != nil {
