@@ -12,7 +12,7 @@ SETUP=$HERE/../../scripts/setup.sh
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/chronik
 PYTHON=$CACHE/venv/bin/python
 ORACLE=$HERE/../oracle/java/run.sh
-ALL=(kafka-python confluent aiokafka kafkajs platformatic franz-go kcat java-client java-admin kafka-tools)
+ALL=(kafka-python confluent aiokafka kafkajs platformatic franz-go kcat java-client java-transactions java-admin kafka-tools)
 
 BOOTSTRAP='' LONG=() LIMIT=160 SUITES=()
 while [ $# -gt 0 ]; do

@@ -8,4 +8,5 @@ pub mod broker;
 pub mod ledger;
 pub mod random;
 pub mod sources;
+pub mod transactions;
 pub mod wire;

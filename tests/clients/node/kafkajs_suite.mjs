@@ -129,6 +129,45 @@ class Driver {
     }
   }
 
+  async transactions (transactionalId) {
+    const producer = this.kafka.producer({
+      transactionalId, idempotent: true, maxInFlightRequests: 1, transactionTimeout: 30_000, createPartitioner: () => ({ message }) => message.partition
+    })
+    await producer.connect()
+    return {
+      begin: async () => {
+        const transaction = await producer.transaction()
+        return {
+          send: (topic, partition, values) => transaction.send({ topic, acks: -1, messages: values.map(value => ({ value, partition })) }),
+          offset: (consumerGroupId, topic, partition, offset) =>
+            transaction.sendOffsets({ consumerGroupId, topics: [{ topic, partitions: [{ partition, offset: String(offset) }] }] }),
+          commit: () => transaction.commit(),
+          abort: () => transaction.abort()
+        }
+      },
+      close: () => producer.disconnect()
+    }
+  }
+
+  async values (topic, partition, isolation, last) {
+    const consumer = this.kafka.consumer({
+      groupId: `values-${randomUUID()}`, maxWaitTimeInMs: 200, sessionTimeout: 10_000, readUncommitted: isolation === 'read_uncommitted'
+    })
+    const values = []
+    await consumer.connect()
+    try {
+      await consumer.subscribe({ topics: [topic], fromBeginning: true })
+      await consumer.run({
+        autoCommit: false,
+        eachMessage: async ({ partition: from, message }) => { if (from === partition) values.push(message.value.toString()) }
+      })
+      await until(() => values.at(-1) === last, () => `${values.length} values, and ${last} is not among them`)
+      return values
+    } finally {
+      await consumer.disconnect()
+    }
+  }
+
   /** kafkajs has no consumer without a group: one of its own, sought to the offset. */
   async read (topic, partition, offset, count) {
     const consumer = this.kafka.consumer({ groupId: `read-${randomUUID()}`, maxWaitTimeInMs: 200, sessionTimeout: 10_000, maxBytesPerPartition: 4_000_000 })

@@ -155,6 +155,57 @@ class Suite {
     }
   }
 
+  async transactions_show_what_was_committed_in_order_and_no_other () {
+    if (!this.driver.transactions) return console.log(`  SKIP ${this.driver.name}: its transactions are not driven here`)
+    const topic = await this.topic('txn', 3)
+    const group = `node-${this.driver.name}-${randomUUID().slice(0, 8)}`
+    const kept = [[], [], []]
+    const everything = [[], [], []]
+    let offset = null
+    const producer = await this.driver.transactions(`txn-${topic}`)
+    for (let turn = 0; turn < 10 * this.scale; turn++) {
+      const commit = turn % 3 !== 1
+      const transaction = await producer.begin()
+      for (let p = turn % 2; p < 3; p++) {
+        const values = Array.from({ length: 1 + turn * 7 % 20 }, (_, i) => `${turn}.${p}.${i}`)
+        await transaction.send(topic, p, values)
+        everything[p].push(...values)
+        if (commit) kept[p].push(...values)
+      }
+      await transaction.offset(group, topic, 0, turn)
+      if (commit) offset = turn
+      await (commit ? transaction.commit() : transaction.abort())
+    }
+    await producer.close()
+    for (let p = 0; p < 3; p++) {
+      // A last record that no transaction holds says where to stop.
+      await this.driver.produce(topic, p, plain(['last'], Date.now()), {})
+      same((await this.driver.values(topic, p, 'read_committed', 'last')).join(), [...kept[p], 'last'].join(), `partition ${p}, read_committed`)
+      same((await this.driver.values(topic, p, 'read_uncommitted', 'last')).join(), [...everything[p], 'last'].join(), `partition ${p}, read_uncommitted`)
+    }
+    same((await this.driver.committed(group, topic, 1))[0], offset, 'the offset of the last commit')
+  }
+
+  async a_second_producer_of_an_id_fences_the_first () {
+    if (!this.driver.transactions) return
+    const topic = await this.topic('fence')
+    const first = await this.driver.transactions(`fence-${topic}`)
+    const zombie = await first.begin()
+    await zombie.send(topic, 0, ['of the zombie'])
+    const second = await this.driver.transactions(`fence-${topic}`)
+    const transaction = await second.begin()
+    await transaction.send(topic, 0, ['of the second'])
+    let refusal = null
+    await zombie.commit().catch(error => { refusal = error })
+    check(refusal !== null, 'a fenced producer committed')
+    const said = this.driver.describeError(refusal)
+    check(/FENCED|INVALID_PRODUCER_EPOCH/.test(said), `unexpected error for a fenced producer: ${said}`)
+    await transaction.commit()
+    await Promise.all([first.close(), second.close()])
+    await this.driver.produce(topic, 0, plain(['last'], Date.now()), {})
+    same((await this.driver.values(topic, 0, 'read_committed', 'last')).join(), 'of the second,last', 'read_committed')
+  }
+
   async fill (topic, count, label) {
     const expected = new Set()
     for (let p = 0; p < PARTITIONS; p++) {

@@ -61,6 +61,34 @@ class ConsumerRebalanceListenerNoop(ConsumerRebalanceListener):
         pass
 
 
+class AioTransactions(scenarios.Transactions):
+    def __init__(self, bootstrap, transactional_id):
+        self.producer = wait(started(lambda: AIOKafkaProducer(
+            bootstrap_servers=bootstrap, transactional_id=transactional_id, transaction_timeout_ms=30_000)))
+
+    def begin(self):
+        wait(self.producer.begin_transaction())
+
+    def send(self, topic, partition, values):
+        async def send_all():
+            sent = [await self.producer.send(topic, value, partition=partition) for value in values]
+            await asyncio.gather(*sent)
+
+        wait(send_all())
+
+    def offset(self, group, topic, partition, offset):
+        wait(self.producer.send_offsets_to_transaction({TopicPartition(topic, partition): offset}, group))
+
+    def commit(self):
+        wait(self.producer.commit_transaction())
+
+    def abort(self):
+        wait(self.producer.abort_transaction())
+
+    def close(self):
+        wait(self.producer.stop())
+
+
 class AioDriver(scenarios.Driver):
     name = "aiokafka"
     too_large_error = "MessageSizeTooLarge"
@@ -119,6 +147,27 @@ class AioDriver(scenarios.Driver):
     def committed(self, group, topic, partitions):
         found = wait(self.admin.list_consumer_group_offsets(group, partitions=[TopicPartition(topic, p) for p in partitions]))
         return {p.partition: o.offset for p, o in found.items()}
+
+    def transactions(self, transactional_id):
+        return AioTransactions(self.bootstrap, transactional_id)
+
+    def values(self, topic, partition, isolation, last):
+        async def read_all():
+            consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False,
+                                        auto_offset_reset="none", isolation_level=isolation)
+            await consumer.start()
+            try:
+                target = TopicPartition(topic, partition)
+                consumer.assign([target])
+                consumer.seek(target, 0)
+                out, deadline = [], time.monotonic() + WAIT_SECONDS
+                while out[-1:] != [last] and time.monotonic() < deadline:
+                    out += [r.value for r in (await consumer.getmany(target, timeout_ms=200)).get(target, [])]
+                return out
+            finally:
+                await consumer.stop()
+
+        return wait(read_all())
 
     def member(self, group, topic):
         return AioMember(self.bootstrap, group, topic)

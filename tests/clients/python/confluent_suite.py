@@ -38,6 +38,40 @@ class ConfluentMember(scenarios.Member):
             self.consumer.close()
 
 
+class ConfluentTransactions(scenarios.Transactions):
+    def __init__(self, bootstrap, transactional_id):
+        self.producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": transactional_id, "linger.ms": 5,
+                                  "transaction.timeout.ms": 30_000})
+        self.producer.init_transactions(WAIT_SECONDS)
+        # Offsets go into a transaction in a group's name; its metadata comes from a consumer that never joins.
+        self.groups = {}
+        self.bootstrap = bootstrap
+
+    def begin(self):
+        self.producer.begin_transaction()
+
+    def send(self, topic, partition, values):
+        for value in values:
+            self.producer.produce(topic, value, partition=partition)
+        scenarios.same(self.producer.flush(WAIT_SECONDS), 0, "records left in the producer's queue")
+
+    def offset(self, group, topic, partition, offset):
+        if group not in self.groups:
+            self.groups[group] = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
+        metadata = self.groups[group].consumer_group_metadata()
+        self.producer.send_offsets_to_transaction([TopicPartition(topic, partition, offset)], metadata, WAIT_SECONDS)
+
+    def commit(self):
+        self.producer.commit_transaction(WAIT_SECONDS)
+
+    def abort(self):
+        self.producer.abort_transaction(WAIT_SECONDS)
+
+    def close(self):
+        for consumer in self.groups.values():
+            consumer.close()
+
+
 class ConfluentDriver(scenarios.Driver):
     name = "confluent-kafka"
     too_large_error = "MSG_SIZE_TOO_LARGE"
@@ -121,6 +155,24 @@ class ConfluentDriver(scenarios.Driver):
         try:
             asked = [TopicPartition(topic, p) for p in partitions]
             return {p.partition: p.offset for p in consumer.committed(asked, timeout=WAIT_SECONDS)}
+        finally:
+            consumer.close()
+
+    def transactions(self, transactional_id):
+        return ConfluentTransactions(self.bootstrap, transactional_id)
+
+    def values(self, topic, partition, isolation, last):
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "unused", "enable.auto.commit": False,
+                             "auto.offset.reset": "error", "check.crcs": True, "isolation.level": isolation})
+        try:
+            consumer.assign([TopicPartition(topic, partition, 0)])
+            out, deadline = [], time.monotonic() + WAIT_SECONDS
+            while out[-1:] != [last] and time.monotonic() < deadline:
+                for message in consumer.consume(num_messages=1000, timeout=0.1):
+                    if message.error():
+                        raise KafkaException(message.error())
+                    out.append(message.value())
+            return out
         finally:
             consumer.close()
 

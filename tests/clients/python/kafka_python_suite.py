@@ -7,6 +7,7 @@ import time
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.structs import OffsetAndMetadata
 
 import scenarios
 from scenarios import WAIT_SECONDS, Record
@@ -65,6 +66,34 @@ class KafkaPythonMember(scenarios.Member):
         scenarios.check(not self.thread.is_alive(), "the consumer did not close")
 
 
+class KafkaPythonTransactions(scenarios.Transactions):
+    def __init__(self, bootstrap, transactional_id):
+        self.producer = KafkaProducer(bootstrap_servers=bootstrap, transactional_id=transactional_id,
+                                      transaction_timeout_ms=30_000)
+        self.producer.init_transactions()
+
+    def begin(self):
+        self.producer.begin_transaction()
+
+    def send(self, topic, partition, values):
+        sent = [self.producer.send(topic, value, partition=partition) for value in values]
+        self.producer.flush(WAIT_SECONDS)
+        for future in sent:
+            future.get(WAIT_SECONDS)
+
+    def offset(self, group, topic, partition, offset):
+        self.producer.send_offsets_to_transaction({TopicPartition(topic, partition): OffsetAndMetadata(offset, "", -1)}, group)
+
+    def commit(self):
+        self.producer.commit_transaction()
+
+    def abort(self):
+        self.producer.abort_transaction()
+
+    def close(self):
+        self.producer.close()
+
+
 class KafkaPythonDriver(scenarios.Driver):
     name = "kafka-python"
     too_large_error = "MessageSizeTooLarge"
@@ -114,6 +143,23 @@ class KafkaPythonDriver(scenarios.Driver):
     def committed(self, group, topic, partitions):
         found = self.admin.list_group_offsets({group: [TopicPartition(topic, p) for p in partitions]})[group]
         return {p.partition: o.offset for p, o in found.items()}
+
+    def transactions(self, transactional_id):
+        return KafkaPythonTransactions(self.bootstrap, transactional_id)
+
+    def values(self, topic, partition, isolation, last):
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False,
+                                 auto_offset_reset="none", isolation_level=isolation)
+        try:
+            target = TopicPartition(topic, partition)
+            consumer.assign([target])
+            consumer.seek(target, 0)
+            out, deadline = [], time.monotonic() + WAIT_SECONDS
+            while out[-1:] != [last] and time.monotonic() < deadline:
+                out += [r.value for r in consumer.poll(timeout_ms=200).get(target, [])]
+            return out
+        finally:
+            consumer.close()
 
     def member(self, group, topic):
         return KafkaPythonMember(self.bootstrap, group, topic)

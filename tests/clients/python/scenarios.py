@@ -39,6 +39,30 @@ class Member:
         raise NotImplementedError
 
 
+class Transactions:
+    """A producer with a transactional id that it took over when it was made. Each call waits for its effect."""
+
+    def begin(self):
+        raise NotImplementedError
+
+    def send(self, topic, partition, values):
+        """Sends, and waits until the broker has them."""
+        raise NotImplementedError
+
+    def offset(self, group, topic, partition, offset):
+        """Puts a group's offset into the transaction."""
+        raise NotImplementedError
+
+    def commit(self):
+        raise NotImplementedError
+
+    def abort(self):
+        raise NotImplementedError
+
+    def close(self):
+        raise NotImplementedError
+
+
 class Driver:
     """What a suite file supplies. All calls block and raise on failure."""
 
@@ -72,6 +96,13 @@ class Driver:
         raise NotImplementedError
 
     def member(self, group, topic):
+        raise NotImplementedError
+
+    def transactions(self, transactional_id):
+        raise NotImplementedError
+
+    def values(self, topic, partition, isolation, last):
+        """The values from the beginning to `last`, which is there, as read_committed or read_uncommitted sees them."""
         raise NotImplementedError
 
     def close(self):
@@ -203,6 +234,53 @@ class Suite:
             self.drain([third], sent)  # any record of before would be unexpected
             third.commit()
 
+    def transactions_show_what_was_committed_in_order_and_no_other(self):
+        topic, group = self.topic("txn", 3), f"py-{self.driver.name}-{uuid.uuid4().hex[:8]}"
+        kept, everything, offset = {p: [] for p in range(3)}, {p: [] for p in range(3)}, None
+        with contextlib.closing(self.driver.transactions(f"txn-{topic}")) as producer:
+            for turn in range(12 * self.scale):
+                commit = self.rng.randrange(3) > 0
+                producer.begin()
+                for partition in self.rng.sample(range(3), self.rng.randrange(1, 4)):
+                    values = [b"%d.%d.%d" % (turn, partition, i) for i in range(self.rng.randrange(1, 30))]
+                    producer.send(topic, partition, values)
+                    everything[partition] += values
+                    kept[partition] += values if commit else []
+                producer.offset(group, topic, 0, turn)
+                if commit:
+                    producer.commit()
+                    offset = turn
+                else:
+                    producer.abort()
+        for partition in range(3):
+            # A last record that no transaction holds says where to stop.
+            self.driver.produce(topic, partition, [Record(None, b"last", [], int(time.time() * 1000), None)])
+            for isolation, want in (("read_committed", kept), ("read_uncommitted", everything)):
+                got = self.driver.values(topic, partition, isolation, b"last")
+                same(got, want[partition] + [b"last"], f"partition {partition}, {isolation}")
+        same(self.driver.committed(group, topic, [0]), {0: offset}, "the offset of the last commit")
+
+    def a_second_producer_of_an_id_fences_the_first(self):
+        topic = self.topic("fence")
+        first = self.driver.transactions(f"fence-{topic}")
+        first.begin()
+        first.send(topic, 0, [b"of the zombie"])
+        with contextlib.closing(self.driver.transactions(f"fence-{topic}")) as second:
+            second.begin()
+            second.send(topic, 0, [b"of the second"])
+            try:
+                first.commit()
+            except Exception as error:  # each library has its own type
+                text = f"{type(error).__name__} {error!r}".upper().replace("_", "")
+                check("FENCED" in text or "PRODUCEREPOCH" in text, f"unexpected error for a fenced producer: {text:.300}")
+            else:
+                raise AssertionError("a fenced producer committed")
+            second.commit()
+        with contextlib.suppress(Exception):
+            first.close()
+        self.driver.produce(topic, 0, [Record(None, b"last", [], int(time.time() * 1000), None)])
+        same(self.driver.values(topic, 0, "read_committed", b"last"), [b"of the second", b"last"], "read_committed")
+
     def fill(self, topic, count, label):
         sent = set()
         for partition in range(4):
@@ -242,6 +320,8 @@ class Suite:
         large_records_pass_and_too_large_ones_are_refused,
         a_time_finds_the_first_record_at_or_after_it,
         a_group_shares_rebalances_and_resumes,
+        transactions_show_what_was_committed_in_order_and_no_other,
+        a_second_producer_of_an_id_fences_the_first,
     ]
 
 
