@@ -70,9 +70,8 @@ impl Producer {
     /// # Panics
     /// When one is refused.
     pub fn produce(&mut self, client: &mut Client, topic: &str, partitions: i32, values: &[Bytes]) {
-        let mut builder = BatchBuilder::new()
-            .producer(self.producer_id, self.epoch, self.sequence)
-            .transactional(true);
+        let mut builder =
+            BatchBuilder::new().producer(self.producer_id, self.epoch, self.sequence).transactional(true);
         for value in values {
             builder = builder.record(1, None, Some(value));
         }
@@ -99,8 +98,7 @@ impl Producer {
             committed_offset: offset,
             committed_leader_epoch: -1,
         });
-        let topic =
-            message!(TxnOffsetCommitRequestTopic { name: topic.into(), partitions: vec![partition] });
+        let topic = message!(TxnOffsetCommitRequestTopic { name: topic.into(), partitions: vec![partition] });
         let request = message!(messages::TxnOffsetCommitRequest {
             transactional_id: self.id.as_str().into(),
             group_id: group.into(),

@@ -231,7 +231,9 @@ fn consume_transform_produce_copies_each_record_once_under_kill_9() {
             let Ok(copier) = Copier::start(&address) else { continue };
             loop {
                 match copier.copy() {
-                    Ok(0) if idle_since.is_some_and(|since| since.elapsed() > Duration::from_secs(9)) => break,
+                    Ok(0) if idle_since.is_some_and(|since| since.elapsed() > Duration::from_secs(9)) => {
+                        break;
+                    }
                     Ok(0) => idle_since = idle_since.or_else(|| Some(Instant::now())),
                     Ok(_) => idle_since = None,
                     Err(_) => {
