@@ -64,22 +64,22 @@ pub fn check(state: Option<&ProducerState>, header: &BatchHeader) -> Result<Verd
     if let Some(batch) =
         state.batches.iter().find(|batch| batch.first_sequence == first && batch.last_sequence == last)
     {
+        // A sequence that an ended transaction used is no repeat: the client gave up on a batch that had arrived all the
+        // same, and numbers the next transaction's records from there (librdkafka's `abort_transaction` does, where epochs
+        // are not raised). Kafka answers it with the old offset, and the new record is lost.
+        if header.is_transactional() && state.txn_first_offset.is_none_or(|open| batch.base_offset < open) {
+            return Err(out_of_order(expected(state)));
+        }
         return Ok(Verdict::Duplicate(*batch));
     }
-    match state.batches.back() {
-        Some(newest) => {
-            let expected = next_sequence(newest.last_sequence);
-            if first == expected { Ok(Verdict::New) } else { Err(out_of_order(expected)) }
-        }
-        // The epoch is known by a marker alone: its first batch is yet to come.
-        None => {
-            if first == 0 {
-                Ok(Verdict::New)
-            } else {
-                Err(out_of_order(0))
-            }
-        }
-    }
+    // Zero where the epoch is known by a marker alone: its first batch is yet to come.
+    let expected = expected(state);
+    if first == expected { Ok(Verdict::New) } else { Err(out_of_order(expected)) }
+}
+
+/// What the producer's next batch of this epoch begins with.
+fn expected(state: &ProducerState) -> i32 {
+    state.batches.back().map_or(0, |newest| next_sequence(newest.last_sequence))
 }
 
 /// The sequence after `sequence`; wraps from `i32::MAX` to 0.

@@ -18,7 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 mod crash_support;
-use crash_support::{Form, create_topic};
+use crash_support::Form;
 
 /// Many markers take longer to write than few: more moments for the kill.
 const PARTITIONS: i32 = 16;
@@ -69,7 +69,7 @@ fn an_end_cut_off_by_kill_9_is_whole_when_it_is_asked_for_again_or_its_producer_
     let (form, started) = (Form::of_environment(), Instant::now());
     let mut broker = quick_broker();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "cut", PARTITIONS, &[]);
+    client.create_topic("cut", PARTITIONS);
     let mut producer = Producer::start(&mut client, "cutter");
     let (mut expected, mut offset, mut rounds) = (Vec::new(), -1, 0);
     let (mut committed, mut aborted) = (0, 0);
@@ -116,7 +116,7 @@ fn an_end_cut_off_by_kill_9_is_whole_when_it_is_asked_for_again_or_its_producer_
 fn a_transaction_open_over_kill_9_goes_on_or_is_aborted_by_its_producers_next_start() {
     let mut broker = quick_broker();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "open", PARTITIONS, &[]);
+    client.create_topic("open", PARTITIONS);
     let mut first = Producer::start(&mut client, "goes-on");
     let mut second = Producer::start(&mut client, "starts-again");
     first.produce(&mut client, "open", PARTITIONS, &[Bytes::from_static(b"a")]);
@@ -202,8 +202,8 @@ fn consume_transform_produce_copies_each_record_once_under_kill_9() {
     let mut dice = Random::seeded_by("TEST_SEED", 20_261_122);
     let mut broker = quick_broker();
     let mut client = Client::connect(broker.kafka_addr());
-    create_topic(&mut client, "from", 3, &[]);
-    create_topic(&mut client, "to", 3, &[]);
+    client.create_topic("from", 3);
+    client.create_topic("to", 3);
     let mut filler = Producer::start(&mut client, "filler");
     for first in (0..RECORDS).step_by(500) {
         let values: Vec<Bytes> = (first..first + 500).map(|n| n.to_string().into()).collect();

@@ -221,6 +221,8 @@ impl<'a> Process<'a> {
         }
         if let Err(error) = self.carry_out(ticket, plan) {
             self.shared.note("in a transaction", &error);
+            // A request may have gone unanswered here as well.
+            self.is_doubtful.set(true);
             return End(Outcome::Fail, self.abort());
         }
         let fate = match dice.below(100) {
