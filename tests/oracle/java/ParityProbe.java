@@ -29,7 +29,6 @@ import org.apache.kafka.common.requests.AbstractResponse;
  *   ParityProbe record --a KAFKA --answers FILE                   records them
  * </pre>
  *
- * The cases of transactions run when --transactions is given.
  * parse skips an API for which it knows no request (Requests); with --strict that fails, so whoever serves
  * one more API must add its request. The allow file holds `case name | reason`; a case listed there must differ, or the line is stale.
  */
@@ -43,7 +42,6 @@ public final class ParityProbe {
 
     public static void main(String[] args) throws Exception {
         List<String> given = new ArrayList<>(Arrays.asList(args));
-        boolean transactions = given.remove("--transactions");
         Thread watchdog = new Thread(() -> {
             try {
                 Thread.sleep(LIMIT_SECONDS * 1000L);
@@ -56,7 +54,7 @@ public final class ParityProbe {
         watchdog.setDaemon(true);
         watchdog.start();
         boolean good = given.contains("parse") ? parse(option(given, "--bootstrap"), given.contains("--strict"))
-            : given.contains("record") ? record(given) : errors(given, transactions);
+            : given.contains("record") ? record(given) : errors(given);
         System.out.flush();
         Runtime.getRuntime().halt(good ? 0 : 1);
     }
@@ -176,10 +174,6 @@ public final class ParityProbe {
         return cases;
     }
 
-    private static boolean transactional(String name) {
-        return name.startsWith("3.4.") || name.startsWith("3.3.8") || name.startsWith("3.7.11 the coordinator");
-    }
-
     private static Fixture fixture(List<String> given, String side) throws Exception {
         return new Fixture(option(given, side), "probe-" + Long.toString(System.nanoTime(), 36) + side + "-").warm();
     }
@@ -207,7 +201,7 @@ public final class ParityProbe {
         return out;
     }
 
-    private static boolean errors(List<String> given, boolean transactions) throws Exception {
+    private static boolean errors(List<String> given) throws Exception {
         Map<String, String> allowed = lines(option(given, "--allow"));
         Map<String, String> answers = given.contains("--answers") ? lines(option(given, "--answers")) : null;
         String filter = given.size() % 2 == 0 ? given.get(given.size() - 1) : "";
@@ -218,7 +212,7 @@ public final class ParityProbe {
         int excused = 0;
         for (Map.Entry<String, Case> entry : cases().entrySet()) {
             String name = entry.getKey();
-            if (!name.contains(filter) || !transactions && transactional(name)) {
+            if (!name.contains(filter)) {
                 continue;
             }
             String left = answers == null ? outcome(a, entry.getValue()) : answers.getOrDefault(name, "not recorded");

@@ -73,6 +73,13 @@ final class TransactionLogCases {
             out += "from 0: " + Txn.produced(Txn.ask(w, "Produce", 9, Txn.produceBody(txn.id, topic, 0, Txn.records(txn.producer, 0, 0, 1))));
             return out + " from 2: " + txn.produce(9, topic, 1) + " " + txn.end(3, true) + " log " + Txn.ends(w, topic);
         });
+        c.put("3.4.5 a batch of the aborted transaction in the next one", (f, w) -> {
+            String topic = f.topic();
+            Txn txn = Txn.start(f, w);
+            String out = txn.add(3, topic, 0) + " " + txn.produce(9, topic, 2) + " " + txn.end(3, false) + " " + txn.add(3, topic, 0) + " ";
+            out += "the same again: " + Txn.produced(Txn.ask(w, "Produce", 9, Txn.produceBody(txn.id, topic, 0, Txn.records(txn.producer, 0, 0, 2))));
+            return out + " " + txn.end(3, true) + " log " + Txn.ends(w, topic);
+        });
         c.put("3.4.5 a plain batch under a transactional id", (f, w) -> {
             String topic = f.topic();
             Txn txn = Txn.start(f, w);

@@ -111,8 +111,7 @@ async fn a_sequence_of_an_ended_transaction_is_no_repeat_in_the_next() {
     let log = log_with(LogConfig::default(), 0).await;
     begin(&log, 1, 0, 0, 1);
     assert!(log.append(&transactional(1, 0, 0, 1), NOW).unwrap().duplicate, "while the transaction is open");
-    let refused =
-        |outcome| matches!(outcome, Err(AppendError::OutOfOrderSequence { got: 0, .. }));
+    let refused = |outcome| matches!(outcome, Err(AppendError::OutOfOrderSequence { got: 0, .. }));
     for commit in [false, true] {
         end(&log, 1, 0, commit);
         assert!(refused(log.append(&transactional(1, 0, 0, 1), NOW)));

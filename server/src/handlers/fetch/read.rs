@@ -102,6 +102,8 @@ impl Outcome {
         let offsets = match self {
             Outcome::Failed(error) => {
                 answer.error = error;
+                // Null for committed readers too, as Kafka's `ReplicaManager` has it.
+                answer.aborted = None;
                 return answer;
             }
             Outcome::Empty => {
