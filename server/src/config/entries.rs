@@ -20,6 +20,8 @@ pub enum ConfigSource {
     StaticBroker,
     /// Nobody set it.
     Default,
+    /// The level of a logger.
+    BrokerLogger,
     /// Set on a client metrics subscription.
     ClientMetrics,
 }
@@ -33,6 +35,7 @@ impl ConfigSource {
             ConfigSource::DynamicDefaultBroker => 3,
             ConfigSource::StaticBroker => 4,
             ConfigSource::Default => 5,
+            ConfigSource::BrokerLogger => 6,
             ConfigSource::ClientMetrics => 7,
         }
     }
@@ -185,9 +188,10 @@ impl ConfigEntries {
                         self.dynamic_default.get(setting.name).map(String::as_str)
                     }
                     ConfigSource::StaticBroker => written(setting),
-                    ConfigSource::DynamicTopic | ConfigSource::ClientMetrics | ConfigSource::Default => {
-                        setting.default
-                    }
+                    ConfigSource::DynamicTopic
+                    | ConfigSource::BrokerLogger
+                    | ConfigSource::ClientMetrics
+                    | ConfigSource::Default => setting.default,
                 };
                 found.extend(value.map(|value| self.synonym(setting, value, source)));
             }

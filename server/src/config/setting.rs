@@ -26,6 +26,8 @@ pub enum Kind {
     List,
     /// A secret: never shown, null in DescribeConfigs.
     Password,
+    /// Not told: Kafka gives log levels no type.
+    Unknown,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Double => 6,
             Kind::List => 7,
             Kind::Password => 9,
+            Kind::Unknown => 0,
         }
     }
 
@@ -52,6 +55,7 @@ impl Kind {
             Kind::Double => "double",
             Kind::List => "list",
             Kind::Password => "password",
+            Kind::Unknown => "unknown",
         }
     }
 }

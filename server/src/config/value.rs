@@ -49,7 +49,7 @@ impl Value {
             Kind::Int => Value::Int(parse_int(text, i32::MIN.into(), i32::MAX.into())?),
             Kind::Long => Value::Int(parse_int(text, i64::MIN, i64::MAX)?),
             Kind::Double => Value::Double(text.parse().map_err(|_| format!("`{text}` is not a number"))?),
-            Kind::String | Kind::List | Kind::Password => Value::Text(text.to_owned()),
+            Kind::String | Kind::List | Kind::Password | Kind::Unknown => Value::Text(text.to_owned()),
         };
         check_value(check, &value)?;
         Ok(value)

@@ -1,7 +1,8 @@
 //! DescribeConfigs, AlterConfigs, IncrementalAlterConfigs and ListConfigResources.
 //!
 //! Topics have configs that can be altered, and so have the broker's settings that `config::dynamic` lets change while
-//! it runs. Loggers and group configs have no entries here, which is what they are answered with.
+//! it runs, client metrics subscriptions and loggers. Group configs have no entries here, which is what they are answered
+//! with.
 
 mod alter;
 mod describe;

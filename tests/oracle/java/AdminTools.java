@@ -30,6 +30,7 @@ final class AdminTools {
 
     void scenarios() {
         h.scenario("kafka-configs on brokers", this::brokerConfigs);
+        h.scenario("kafka-configs on broker-loggers", this::loggers);
         h.scenario("kafka-client-metrics and kafka-configs on client-metrics", this::clientMetrics);
         h.scenario("what a Java producer pushes is on /metrics", this::pushedMetrics);
         h.scenario("kafka-features", this::features);
@@ -54,24 +55,14 @@ final class AdminTools {
 
     private String brokerConfig(String name) throws Exception {
         try (Admin admin = Admin.create(Map.of("bootstrap.servers", h.bootstrap))) {
-            ConfigResource broker = new ConfigResource(ConfigResource.Type.BROKER, node(admin));
+            ConfigResource broker = new ConfigResource(ConfigResource.Type.BROKER, suite.node());
             ConfigEntry entry = admin.describeConfigs(List.of(broker)).all().get().get(broker).get(name);
             return entry == null ? null : entry.value();
         }
     }
 
-    private static String node(Admin admin) throws Exception {
-        return admin.describeCluster().nodes().get().iterator().next().idString();
-    }
-
-    private String node() throws Exception {
-        try (Admin admin = Admin.create(Map.of("bootstrap.servers", h.bootstrap))) {
-            return node(admin);
-        }
-    }
-
     private void brokerConfigs() throws Exception {
-        String node = node();
+        String node = suite.node();
         suite.tool(TOOLS + "TopicCommand", "--create", "--topic", topic, "--partitions", "2", "--replication-factor", "1");
         ToolsSuite.shows(suite.tool(CONFIGS, "--alter", "--entity-type", "brokers", "--entity-default", "--add-config", "log.roll.ms=86000000"), "Completed updating default config for brokers");
         ToolsSuite.shows(suite.tool(CONFIGS, "--alter", "--entity-type", "brokers", "--entity-name", node, "--add-config", "log.roll.ms=85000000,message.max.bytes=1100000"),
@@ -86,6 +77,17 @@ final class AdminTools {
         ToolsSuite.shows(suite.tool(CONFIGS, "--describe", "--entity-type", "topics", "--entity-name", topic, "--all"), "segment.ms=86000000", "max.message.bytes=1048588");
         suite.tool(CONFIGS, "--alter", "--entity-type", "brokers", "--entity-default", "--delete-config", "log.roll.ms");
         ToolsSuite.shows(suite.tool(CONFIGS, "--describe", "--entity-type", "topics", "--entity-name", topic, "--all"), "segment.ms=604800000");
+    }
+
+    private void loggers() throws Exception {
+        String node = suite.node();
+        String before = suite.tool(CONFIGS, "--describe", "--entity-type", "broker-loggers", "--entity-name", node);
+        ToolsSuite.shows(before, "root=");
+        String logger = before.lines().filter(line -> line.contains("=") && !line.contains("root=")).findFirst().orElseThrow().strip().split("=")[0];
+        suite.tool(CONFIGS, "--alter", "--entity-type", "broker-loggers", "--entity-name", node, "--add-config", logger + "=WARN");
+        ToolsSuite.shows(suite.tool(CONFIGS, "--describe", "--entity-type", "broker-loggers", "--entity-name", node), logger + "=WARN");
+        suite.tool(CONFIGS, "--alter", "--entity-type", "broker-loggers", "--entity-name", node, "--delete-config", logger);
+        refuses(CONFIGS, "Invalid broker logger(s): no.such.Logger", "--alter", "--entity-type", "broker-loggers", "--entity-name", node, "--add-config", "no.such.Logger=INFO");
     }
 
     private void clientMetrics() throws Exception {
@@ -144,7 +146,7 @@ final class AdminTools {
 
     private void quorum() throws Exception {
         String main = TOOLS + "MetadataQuorumCommand";
-        String node = node();
+        String node = suite.node();
         ToolsSuite.shows(suite.tool(main, "describe", "--status"), "LeaderId:", "CurrentVoters:", "MaxFollowerLag:         0");
         ToolsSuite.shows(suite.tool(main, "describe", "--replication"), "NodeId", "Leader", node);
         refuses(main, "kraft.version feature is 0", "remove-controller", "--controller-id", "7", "--controller-directory-id", "AAAAAAAAAAAAAAAAAAAAAQ");
@@ -159,7 +161,7 @@ final class AdminTools {
 
     private void reassignPartitions() throws Exception {
         String main = TOOLS + "reassign.ReassignPartitionsCommand";
-        String node = node();
+        String node = suite.node();
         Path topics = Files.createTempFile("topics", ".json");
         Path plan = Files.createTempFile("plan", ".json");
         try {

@@ -121,6 +121,10 @@ final class ClusterCases {
 
     private static void loggers(Map<String, ParityProbe.Case> c) {
         c.put("3.9.4 an unknown logger", alter(8, "1", "no.such.Logger 0 INFO"));
+        c.put("3.9.4 a level that is none", alter(8, "1", "root 0 NOISE"));
+        c.put("3.9.4 a level in small letters", alter(8, "1", "root 0 info"));
+        c.put("3.9.4 taking the root's level away", alter(8, "1", "root 1 null"));
+        c.put("3.9.4 APPEND to a level", alter(8, "1", "root 2 INFO"));
         c.put("3.9.4 loggers of another broker", alter(8, "99", "root 0 INFO"));
         c.put("3.9.4 AlterConfigs of loggers", call("AlterConfigs", 2, "{resources:[{resourceType:8,resourceName:'1',configs:[{name:'root',value:'INFO'}]}]}"));
     }

@@ -8,11 +8,13 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
 import java.util.UUID;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
+import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.common.utils.Exit;
 
 /**
@@ -52,6 +54,7 @@ public final class ToolsSuite {
             h.scenario("kafka-verifiable-producer and kafka-verifiable-consumer", suite::verifiable);
             h.scenario("kafka-e2e-latency", suite::endToEndLatency);
             new AdminTools(suite, h).scenarios();
+            new TransactionTools(suite, h).scenarios();
             h.scenario("kafka-topics deletes", suite::deleteTopic);
         }
     }
@@ -134,6 +137,13 @@ public final class ToolsSuite {
         List<String> all = new ArrayList<>(List.of("--bootstrap-server", h.bootstrap));
         all.addAll(List.of(args));
         return run("", main, all.toArray(new String[0]));
+    }
+
+    /** The broker's id. */
+    String node() throws Exception {
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", h.bootstrap))) {
+            return admin.describeCluster().nodes().get().iterator().next().idString();
+        }
     }
 
     static void shows(String printed, String... wanted) {

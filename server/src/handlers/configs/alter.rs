@@ -22,6 +22,7 @@ use crate::error_code::ErrorCode;
 use crate::handlers::refusal::{Refusal, outcome};
 use crate::handlers::topics::lock_changes;
 use crate::internal_topics;
+use crate::logging;
 use crate::request::RequestContext;
 use crate::telemetry::SUBSCRIPTIONS_MAX;
 use crate::telemetry::subscription::{self, SubscriptionFault};
@@ -161,7 +162,7 @@ async fn apply(ctx: &RequestContext, resource: &Resource, mode: Mode) -> Result<
         Some(ResourceType::Topic) => alter_topic(&ctx.broker, resource, mode).await,
         Some(ResourceType::Broker) => alter_broker(ctx, resource, mode).await,
         // The old API does not know loggers.
-        Some(ResourceType::BrokerLogger) if !mode.replace => refuse_logger(ctx, resource),
+        Some(ResourceType::BrokerLogger) if !mode.replace => alter_loggers(ctx, resource, mode),
         Some(ResourceType::ClientMetrics) => alter_subscription(&ctx.broker, resource, mode).await,
         Some(ResourceType::Group) => {
             Err(Refusal::invalid_request("Group configs are not served by this broker."))
@@ -252,14 +253,53 @@ async fn alter_subscription(broker: &Arc<Broker>, resource: &Resource, mode: Mod
     Ok(())
 }
 
-fn refuse_logger(ctx: &RequestContext, resource: &Resource) -> Result<(), Refusal> {
+/// Changes levels of logs until the next start (KIP-412), all of them or none.
+fn alter_loggers(ctx: &RequestContext, resource: &Resource, mode: Mode) -> Result<(), Refusal> {
     check_broker_id(ctx, &resource.name, "")?;
-    match resource.changes.first() {
-        None => Ok(()),
-        Some(change) => {
-            Err(Refusal::new(ErrorCode::InvalidConfig, format!("Logger {} does not exist!", change.name)))
-        }
+    let mut wanted = Vec::with_capacity(resource.changes.len());
+    for change in &resource.changes {
+        let logger = &*change.name;
+        let level = change.value.as_deref().unwrap_or_default();
+        let what = match change.operation {
+            Some(Operation::Set) => {
+                check_logger(logger)?;
+                if !logging::is_level(level) {
+                    let message = format!(
+                        "Cannot set the log level of {logger} to {level} as it is not a supported log level. Valid log \
+                         levels are DEBUG, ERROR, FATAL, INFO, TRACE, WARN"
+                    );
+                    return Err(Refusal::new(ErrorCode::InvalidConfig, message));
+                }
+                Some(level)
+            }
+            Some(Operation::Delete) | None => {
+                check_logger(logger)?;
+                if logger == logging::ROOT {
+                    let message = "Removing the log level of the root logger is not allowed";
+                    return Err(Refusal::invalid_request(message));
+                }
+                None
+            }
+            Some(operation @ (Operation::Append | Operation::Subtract)) => {
+                let what = if operation == Operation::Append { "APPEND" } else { "SUBTRACT" };
+                let message = format!("{what} operation is not allowed for the BROKER_LOGGER resource");
+                return Err(Refusal::invalid_request(message));
+            }
+        };
+        wanted.push((logger, what));
     }
+    if !mode.validate_only {
+        logging::set_levels(&wanted);
+        tracing::info!(?wanted, "log levels changed");
+    }
+    Ok(())
+}
+
+fn check_logger(name: &str) -> Result<(), Refusal> {
+    if logging::LOGGERS.contains(&name) {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::InvalidConfig, format!("Logger {name} does not exist!")))
 }
 
 async fn alter_topic(broker: &Arc<Broker>, resource: &Resource, mode: Mode) -> Result<(), Refusal> {

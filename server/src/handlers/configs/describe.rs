@@ -11,11 +11,12 @@ use chronik_protocol::codec::messages::{
 use chronik_protocol::message;
 
 use super::{ResourceType, check_broker_id};
-use crate::config::{ConfigEntry, describe_topic, facts};
+use crate::config::{ConfigEntry, ConfigSource, Kind, describe_topic, facts};
 use crate::error_code::ErrorCode;
 use crate::handlers::distinct::distinct;
 use crate::handlers::refusal::{Refusal, outcome};
 use crate::internal_topics;
+use crate::logging;
 use crate::request::RequestContext;
 use crate::telemetry::subscription;
 use crate::topic_rules;
@@ -62,7 +63,7 @@ fn entries(ctx: &RequestContext, resource: &DescribeConfigsResource) -> Result<V
         Some(ResourceType::BrokerLogger) => {
             needs_name("Broker id")?;
             check_broker_id(ctx, name, "")?;
-            Ok(Vec::new())
+            Ok(logger_entries())
         }
         Some(ResourceType::ClientMetrics) => {
             needs_name("Client metrics subscription name")?;
@@ -71,6 +72,20 @@ fn entries(ctx: &RequestContext, resource: &DescribeConfigsResource) -> Result<V
         Some(ResourceType::Group) => needs_name("Group name").map(|()| Vec::new()),
         None => Err(Refusal::invalid_request(format!("Unexpected resource type {}", resource.resource_type))),
     }
+}
+
+fn logger_entries() -> Vec<ConfigEntry> {
+    let entries = logging::levels().into_iter().map(|(logger, level)| ConfigEntry {
+        name: logger,
+        value: Some(level),
+        source: ConfigSource::BrokerLogger,
+        read_only: false,
+        sensitive: false,
+        synonyms: Vec::new(),
+        kind: Kind::Unknown,
+        doc: "",
+    });
+    entries.collect()
 }
 
 fn topic_entries(ctx: &RequestContext, name: &str) -> Result<Vec<ConfigEntry>, Refusal> {

@@ -2,6 +2,7 @@
 
 mod broker;
 mod client_metrics;
+mod loggers;
 
 use chronik_protocol::codec::messages::describe_configs_request::DescribeConfigsResource;
 use chronik_protocol::codec::messages::describe_configs_response::DescribeConfigsResult;
@@ -149,7 +150,7 @@ async fn resources_that_are_not_there_are_answered_with_their_own_errors() {
     ] {
         assert_eq!(described(&ctx, kind, name, None).await.error_code, code.code(), "{kind} {name}");
     }
-    for (kind, name) in [(BROKER, ""), (LOGGER, "1"), (GROUP, "g")] {
+    for (kind, name) in [(BROKER, ""), (GROUP, "g")] {
         let told = described(&ctx, kind, name, None).await;
         assert_eq!((told.error_code, told.configs.len()), (0, 0), "{kind} {name}");
     }
