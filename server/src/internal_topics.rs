@@ -16,6 +16,8 @@ pub struct InternalTopic {
     pub id: Uuid,
     /// How many partitions it shows.
     pub partitions: i32,
+    /// What DescribeConfigs shows as set on it.
+    configs: &'static [(&'static str, &'static str)],
 }
 
 /// Partitions of `__consumer_offsets`: Kafka's default of `offsets.topic.num.partitions`.
@@ -29,11 +31,25 @@ static SHOWN: [InternalTopic; 2] = [
         name: "__consumer_offsets",
         id: Uuid::from_u128(0x6368_726f_6e69_4b00_8000_0000_0000_0001),
         partitions: CONSUMER_OFFSETS_PARTITIONS,
+        // Kafka's `GroupCoordinatorService.groupMetadataTopicConfigs`.
+        configs: &[
+            ("cleanup.policy", "compact"),
+            ("compression.type", "producer"),
+            ("segment.bytes", "104857600"),
+        ],
     },
     InternalTopic {
         name: "__transaction_state",
         id: Uuid::from_u128(0x6368_726f_6e69_4b00_8000_0000_0000_0002),
         partitions: TRANSACTION_STATE_PARTITIONS,
+        // Kafka's `TransactionStateManager.transactionTopicConfigs`, on one node.
+        configs: &[
+            ("cleanup.policy", "compact"),
+            ("compression.type", "uncompressed"),
+            ("min.insync.replicas", "1"),
+            ("segment.bytes", "104857600"),
+            ("unclean.leader.election.enable", "false"),
+        ],
     },
 ];
 
@@ -76,12 +92,9 @@ impl InternalTopic {
         (0..self.partitions).contains(&index)
     }
 
-    /// What DescribeConfigs shows as set on it: Kafka's `GroupCoordinatorService.groupMetadataTopicConfigs`; for
-    /// transactions its `TransactionStateManager.transactionTopicConfigs` says nearly the same.
+    /// [`Self::configs`], as a topic has them.
     pub fn overrides(&self) -> TopicOverrides {
-        [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into()
+        self.configs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     /// What a client that tries to change it is told.

@@ -407,6 +407,8 @@ impl TxnCoordinator {
         let mut tickets = Vec::with_capacity(places.len());
         for (_, log) in places {
             if again && !log.has_open_transaction(marker.producer_id) {
+                // The marker of an earlier try may not be durable yet.
+                tickets.push(log.durable());
                 continue;
             }
             match log.append_marker(&marker, self.clock.now_ms()) {
