@@ -7,7 +7,7 @@
 //! # Map
 //! - [`store`]: the narrow waist, its contract and its implementations.
 //! - [`keys`]: every key and value on disk, one keyspace a file.
-//! - [`log`]: one partition: append, read, time lookup, retention.
+//! - [`log`]: one partition: append, read, transactions, time lookup, retention, cleaning.
 //! - [`producer`]: idempotence (which sequence may come next).
 //! - [`topic`]: the catalogue of topics, on the meta shard.
 //! - [`settings`]: what is changed at run time besides topics: configs of brokers and others, finalized features.
@@ -23,7 +23,8 @@
 //! ```
 //!
 //! `log_start_offset <= high_watermark <= next_offset` always; the first two never move back, and the third only at a
-//! restart after a crash, back to what was durable.
+//! restart after a crash, back to what was durable. The stable offset, where readers of committed data stop, is the first
+//! offset of the oldest transaction that is open or ends in what is not durable, or else the high watermark.
 
 mod engine;
 pub mod error;

@@ -7,7 +7,7 @@ pub const PRODUCER_BATCHES_KEPT: usize = 5;
 /// Bytes one store scan brings up while searching a timestamp.
 pub const TIMESTAMP_SCAN_BYTES: usize = 1 << 20;
 
-/// Bytes a batch may have once decompressed, when the engine looks inside it for a timestamp.
+/// Bytes a batch may have once decompressed, when the engine looks inside it for a timestamp, or cleans it.
 pub const DECOMPRESSED_BYTES_MAX: usize = 1 << 30;
 
 /// Bytes of rewritten batches that the cleaner commits at once, give or take one batch; appends wait no longer than that

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod logging;
 pub mod metrics;
 pub mod net;
+pub mod pattern;
 pub mod request;
 pub mod runtime;
 pub mod server;

@@ -6,6 +6,9 @@ pub const DECOMPRESSED_BATCH_BYTES_MAX: usize = 256 << 20;
 /// Bytes that a push of client metrics may have once decompressed; Kafka's default for a compressed one is an eighth of it.
 pub const DECOMPRESSED_TELEMETRY_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes that a pattern of a client may compile to; a larger one is refused.
+pub const PATTERN_BYTES_MAX: usize = 256 << 10;
+
 /// Characters kept of what a client's library calls itself.
 pub const SOFTWARE_CHARS_MAX: usize = 128;
 

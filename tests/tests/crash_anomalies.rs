@@ -94,9 +94,6 @@ fn rounds(is_transactional: bool) {
     while form.goes_on(done, 1, ROUNDS_FULL, started) {
         let begun = Instant::now();
         let target = Target::chronik(|builder| builder);
-        if is_transactional && !target.serves_transactions() {
-            return eprintln!("SKIPPED: transactions, which this broker does not serve");
-        }
         let schedule = Schedule::of_environment(&Fault::ALL);
         assert_clean(&round(target, is_transactional, schedule, ROUND_FAULTS, &mut dice));
         done += 1;

@@ -130,11 +130,6 @@ pub fn time_before(partition: PartitionId, segment_base: i64) -> Range<Bytes> {
         ..KeyBuilder::new(17).u8(TIME).u64(partition.0).u64(segment_base as u64).build()
 }
 
-/// Sealed segments with a base below `segment_base`.
-pub fn segments_before(partition: PartitionId, segment_base: i64) -> Range<Bytes> {
-    segment_key(partition, 0)..segment_key(partition, segment_base)
-}
-
 /// The keys of every log's tail; likewise the next two.
 pub fn all_tails() -> Range<Bytes> {
     tag_range(TAIL)

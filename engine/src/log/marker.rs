@@ -44,12 +44,6 @@ impl PartitionLog {
         Ok(self.hand_over(state, placed, -1, &config))
     }
 
-    /// Whether the producer has a transaction open here.
-    pub fn has_open_transaction(&self, producer_id: i64) -> bool {
-        let state = self.state.lock();
-        state.producers.get(&producer_id).is_some_and(|producer| producer.txn_first_offset.is_some())
-    }
-
     fn end(
         &self,
         state: &mut LogState,

@@ -244,6 +244,11 @@ impl PartitionLog {
         producers
     }
 
+    /// What is remembered of one of them.
+    pub fn producer(&self, producer_id: i64) -> Option<ProducerState> {
+        self.state.lock().producers.get(&producer_id).cloned()
+    }
+
     /// Producers that have a transaction open here, and the first offset of each.
     pub fn open_transactions(&self) -> Vec<(i64, i64)> {
         self.state.lock().transactions.open().collect()

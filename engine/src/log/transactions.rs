@@ -3,7 +3,7 @@
 //! Kafka's `ProducerStateManager` (`ongoingTxns`, `unreplicatedTxns`) and `TransactionIndex`. Whether a transaction may
 //! begin or end here is the coordinator's business.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::keys::aborted::AbortedValue;
 use crate::limits::ABORTED_REMEMBERED;
@@ -104,10 +104,14 @@ impl LogTransactions {
         self.aborted.push(aborted);
     }
 
-    /// Drops word of a transaction that has no data left. Its marker may go later, and a reader who was told of the
-    /// transaction then would skip all that its producer has written since.
-    pub(super) fn forget(&mut self, last_offset: i64) {
-        self.aborted.entries.retain(|entry| entry.last_offset != last_offset);
+    /// Drops word of transactions that have no data left, in the order of their markers. Those may go later, and a reader
+    /// who was told of the transaction then would skip all that its producer has written since.
+    pub(super) fn forget(&mut self, gone: &[AbortedTxn]) {
+        if gone.is_empty() {
+            return;
+        }
+        let gone: HashSet<i64> = gone.iter().map(|gone| gone.last_offset).collect();
+        self.aborted.entries.retain(|entry| !gone.contains(&entry.last_offset));
         self.forgotten += 1;
     }
 

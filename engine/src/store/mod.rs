@@ -50,11 +50,12 @@ pub type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + S
 /// Grouped by write pattern rather than by topic: a family costs memory and open files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Keyspace {
-    /// Small and cold: format version, topics, configs, groups, committed offsets, producer-id blocks.
+    /// Small and cold: format version, topics, configs and settings, groups, committed offsets, transactional ids,
+    /// producer-id blocks.
     Meta,
     /// Record batches exactly as sent, by `(partition, last offset)`. Large values, written once.
     Batches,
-    /// Hot and small: log tails, segments, time index, producer state.
+    /// Hot and small: log tails, segments, time index, producer state, aborted transactions, how far a log was cleaned.
     Index,
 }
 

@@ -12,38 +12,42 @@ use super::status::{Outcome, State, Target};
 /// while it runs.
 const PASSES_MAX: usize = 64;
 
-/// The budget of bytes read and written in a second.
-#[derive(Debug)]
+/// A wait is no longer than this before it is asked whether to go on, and at which rate.
+const WAIT_MAX: Duration = Duration::from_millis(100);
+
+/// Bytes read and written that the budget has not allowed yet.
+#[derive(Debug, Default)]
 pub struct Throttle {
-    bytes_per_second: f64,
-    /// When what was spent is paid for.
-    paid: Instant,
+    owed_bytes: f64,
 }
 
 impl Throttle {
-    /// `f64::INFINITY` is no bound.
-    pub fn new(bytes_per_second: f64) -> Self {
-        Self { bytes_per_second, paid: Instant::now() }
-    }
-
-    /// Changes the budget.
-    pub fn set(&mut self, bytes_per_second: f64) {
-        self.bytes_per_second = bytes_per_second;
-    }
-
-    /// Waits until `bytes` more are within the budget.
-    async fn spend(&mut self, bytes: u64) {
-        let now = Instant::now();
-        let cost = Duration::try_from_secs_f64(bytes as f64 / self.bytes_per_second).unwrap_or_default();
-        self.paid = self.paid.max(now) + cost;
-        if self.paid > now {
-            tokio::time::sleep_until(self.paid).await;
+    /// Waits until `bytes` more are within the watcher's budget, or it is over.
+    async fn spend(&mut self, bytes: u64, watch: &impl Watch) {
+        self.owed_bytes += bytes as f64;
+        let mut since = Instant::now();
+        while !watch.is_over() {
+            let rate = watch.bytes_per_second();
+            let wait_s = self.owed_bytes / rate;
+            if wait_s < f64::EPSILON {
+                self.owed_bytes = 0.0;
+                return;
+            }
+            tokio::time::sleep(
+                Duration::try_from_secs_f64(wait_s).map_or(WAIT_MAX, |wait| wait.min(WAIT_MAX)),
+            )
+            .await;
+            let now = Instant::now();
+            self.owed_bytes = (self.owed_bytes - rate * (now - since).as_secs_f64()).max(0.0);
+            since = now;
         }
     }
 }
 
 /// Who watches a cleaning, and may end it.
 pub trait Watch {
+    /// What may be read and written together; `f64::INFINITY` is no bound.
+    fn bytes_per_second(&self) -> f64;
     /// A step was made; `whole` is what all passes of this cleaning have done.
     fn stepped(&mut self, step: CleanStep, whole: &Outcome);
     /// Asked after each step: whether to leave the rest for later.
@@ -75,10 +79,10 @@ async fn pass(
         if made.done {
             return Ok(Some(pass.report()));
         }
+        throttle.spend(made.read_bytes + made.written_bytes, watch).await;
         if watch.is_over() {
             return Ok(None);
         }
-        throttle.spend(made.read_bytes + made.written_bytes).await;
     }
 }
 

@@ -27,7 +27,8 @@ use crate::runtime::Clock;
 
 pub use drive::{Throttle, Watch, clean};
 pub use status::{
-    CleanerStatus, JobStatus, NoTarget, Outcome, PartitionStatus, State, Target, describe, targets,
+    CleanerStatus, JobStatus, NoTarget, Outcome, PartitionStatus, State, Target, describe, some_targets,
+    targets,
 };
 
 /// A log that could not be cleaned is tried again after this long.
@@ -65,7 +66,10 @@ pub struct TooMany;
 impl Cleaner {
     /// For the logs of `engine`.
     pub fn new(engine: Arc<Engine>, settings: Arc<Settings>, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { engine, settings, clock, state: Mutex::default(), asked: Notify::new() })
+        // Not the numbers of an earlier run: whoever asked then must not take another's job for its own.
+        let next_job = clock.now_ms().unsigned_abs();
+        let state = Mutex::new(CleanerState { next_job, ..CleanerState::default() });
+        Arc::new(Self { engine, settings, clock, state, asked: Notify::new() })
     }
 
     /// As they are now.
@@ -78,10 +82,7 @@ impl Cleaner {
     /// # Errors
     /// [`NoTarget`].
     pub fn status(&self, topic: Option<&str>) -> Result<CleanerStatus, NoTarget> {
-        let targets = match targets(&self.engine, topic) {
-            Err(NoTarget::None) => Vec::new(),
-            found => found?,
-        };
+        let targets = targets(&self.engine, topic)?;
         let now_ms = self.clock.now_ms();
         let state = self.state.lock();
         let failure =
@@ -99,7 +100,7 @@ impl Cleaner {
     /// # Errors
     /// [`NoTarget`]; the inner error when too many wait.
     pub fn ask(&self, topic: Option<&str>, dry_run: bool) -> Result<Result<u64, TooMany>, NoTarget> {
-        let targets = targets(&self.engine, topic)?;
+        let targets = some_targets(&self.engine, topic)?;
         let mut state = self.state.lock();
         if state.jobs.len() >= CLEANER_JOBS_KEPT {
             let Some(old) = state.jobs.iter().position(|job| job.status.state == State::Done) else {
@@ -124,9 +125,8 @@ impl Cleaner {
 
     /// The task: cleans until stopped.
     pub async fn run(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
-        let mut throttle = Throttle::new(self.cleaner_settings().io_bytes_per_second);
+        let mut throttle = Throttle::default();
         while !*stopping.borrow() {
-            throttle.set(self.cleaner_settings().io_bytes_per_second);
             if self.run_job(&mut throttle, &stopping).await
                 || self.run_dirtiest(&mut throttle, &stopping).await
             {
@@ -287,6 +287,10 @@ struct Watcher<'a> {
 }
 
 impl Watch for Watcher<'_> {
+    fn bytes_per_second(&self) -> f64 {
+        self.cleaner.cleaner_settings().io_bytes_per_second
+    }
+
     fn stepped(&mut self, step: CleanStep, whole: &Outcome) {
         metrics::counter!(names::CLEANER_READ).increment(step.read_bytes);
         metrics::counter!(names::CLEANER_WRITTEN).increment(step.written_bytes);

@@ -163,7 +163,7 @@ pub enum NoTarget {
     None,
 }
 
-/// The partitions of a topic, or of every compacted one.
+/// The partitions of a topic, or of every compacted one; none if there is none.
 pub fn targets(engine: &Engine, topic: Option<&str>) -> Result<Vec<Target>, NoTarget> {
     let topics = engine.topics();
     if let Some(name) = topic {
@@ -184,6 +184,12 @@ pub fn targets(engine: &Engine, topic: Option<&str>) -> Result<Vec<Target>, NoTa
             })
         })
         .collect();
+    Ok(found)
+}
+
+/// As [`targets`], and at least one.
+pub fn some_targets(engine: &Engine, topic: Option<&str>) -> Result<Vec<Target>, NoTarget> {
+    let found = targets(engine, topic)?;
     if found.is_empty() { Err(NoTarget::None) } else { Ok(found) }
 }
 

@@ -42,7 +42,7 @@ pub enum DynamicFault {
 /// Checks everything that is to be set in one layer.
 ///
 /// # Errors
-/// Unknown names first, then settings that are fixed at the start, then the first bad value.
+/// Settings that are fixed at the start first, then unknown names, then the first bad value.
 pub fn validate_dynamic(layer: &BTreeMap<String, String>) -> Result<(), DynamicFault> {
     let names = |wrong: fn(&str) -> bool| -> Vec<String> {
         layer.keys().filter(|name| wrong(name)).cloned().collect()

@@ -161,13 +161,8 @@ impl ConfigEntries {
         set.collect()
     }
 
-    /// The strongest source first, then the default, as Kafka lists them.
-    pub fn synonyms(&self, setting: &Setting) -> Vec<ConfigSynonym> {
-        self.synonyms_of(&[setting])
-    }
-
-    /// As [`synonyms`](Self::synonyms), of settings of one meaning, the strongest first: source by source over all of
-    /// them. What stands before the first of the strongest one is left out, as Kafka leaves it out
+    /// Of settings of one meaning, the strongest first: the strongest source first, then the default, source by source over
+    /// all of them, as Kafka lists them. What stands before the first of the strongest one is left out, as Kafka leaves it out
     /// (`ConfigHelper.configSynonyms`); where only weaker ones have a value, that is everything.
     pub fn synonyms_of(&self, settings: &[&Setting]) -> Vec<ConfigSynonym> {
         let written = |setting: &Setting| {

@@ -189,7 +189,7 @@ pub fn is_list_config(name: &str) -> Option<bool> {
 }
 
 /// A topic's configs as DescribeConfigs shows them, with all synonyms (KIP-226's order: topic,
-/// static broker, default).
+/// this broker, every broker, static broker, default).
 pub fn describe_topic(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -> Vec<ConfigEntry> {
     topic_settings()
         .iter()

@@ -60,7 +60,9 @@ impl Value {
         match self {
             Value::Bool(value) => value.to_string(),
             Value::Int(value) => value.to_string(),
-            Value::Double(value) => value.to_string(),
+            // As Java writes it.
+            Value::Double(value) if value.is_infinite() => "Infinity".to_owned(),
+            Value::Double(value) => format!("{value:?}"),
             Value::Text(value) => value.clone(),
         }
     }

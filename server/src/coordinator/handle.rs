@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chronik_engine::Engine;
 use chronik_engine::store::StoreError;
@@ -14,7 +14,7 @@ use super::group::{
     GroupError, GroupListing, HeartbeatRequest, JoinRefused, JoinReply, JoinRequest, LeaveRequest,
     OffsetDeleteRequest, SyncReply, SyncRequest,
 };
-use super::shard::{self, Answer, Command, ReplyTo};
+use super::shard::{self, Answer, Command, ReplyTo, WaitingOffsets};
 use super::{EngineGroupStore, GroupStore, TopicNames};
 use crate::config::GroupSettings;
 use crate::internal_topics;
@@ -27,6 +27,7 @@ use crate::runtime::{self, Clock};
 #[derive(Clone)]
 pub struct GroupCoordinator {
     mailbox: mpsc::Sender<Command>,
+    waiting: Arc<OnceLock<WaitingOffsets>>,
 }
 
 impl fmt::Debug for GroupCoordinator {
@@ -66,7 +67,14 @@ impl GroupCoordinator {
         clock: Clock,
         topics: TopicNames,
     ) -> Result<Self, StoreError> {
-        Ok(Self { mailbox: shard::start(store, config, clock, topics).await? })
+        let waiting = Arc::new(OnceLock::new());
+        let mailbox = shard::start(store, config, clock, topics, waiting.clone()).await?;
+        Ok(Self { mailbox, waiting })
+    }
+
+    /// No offset expires, and no group goes, while an open transaction holds an offset for it. The first call counts.
+    pub fn keep_while(&self, waiting: WaitingOffsets) {
+        let _ = self.waiting.set(waiting);
     }
 
     /// JoinGroup; waits for the rebalance. `request.fresh` is filled in here.

@@ -16,6 +16,12 @@ pub const GROUP_ID_BYTES_MAX: usize = i16::MAX as usize;
 /// The longest transactional id, in bytes: what the classic wire string can carry. A longer one is INVALID_REQUEST.
 pub const TRANSACTIONAL_ID_BYTES_MAX: usize = i16::MAX as usize;
 
+/// Groups that one transaction commits offsets for; one more is INVALID_REQUEST. Each change writes the list anew.
+pub const GROUPS_PER_TXN_MAX: usize = 1_000;
+
+/// Transactions past their timeout that are aborted before other requests get their turn.
+pub const TURN_TIMED_OUT_MAX: usize = 256;
+
 /// How long a new member's first JoinGroup may wait for a rebalance, in ms; Kafka's fixed five minutes. It cannot
 /// heartbeat yet, and a client that gave up would otherwise stay for ever.
 pub const NEW_MEMBER_JOIN_TIMEOUT_MS: i64 = 5 * 60 * 1_000;

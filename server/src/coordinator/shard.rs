@@ -7,7 +7,7 @@
 //! ever.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chronik_engine::store::{StoreError, Ticket};
@@ -26,6 +26,9 @@ use crate::runtime::{self, Clock};
 
 /// How a topic is called, if it is there. Asked when offsets expire.
 pub type TopicNames = Arc<dyn Fn(Uuid) -> Option<Arc<str>> + Send + Sync>;
+
+/// The partitions of a group for which an open transaction holds an offset. Asked when offsets expire.
+pub type WaitingOffsets = Box<dyn Fn(&str) -> Vec<(Uuid, u32)> + Send + Sync>;
 
 /// A reply, and what it has to wait for.
 pub(super) struct Answer<T> {
@@ -77,6 +80,7 @@ struct Shard {
     store: Arc<dyn GroupStore>,
     clock: Clock,
     topics: TopicNames,
+    waiting: Arc<OnceLock<WaitingOffsets>>,
     timers: TimerQueue<ShardTimer>,
     next_token: u64,
     /// Callers that wait for a rebalance; each is held by a member too, so they are as many at most.
@@ -93,6 +97,7 @@ pub(super) async fn start(
     config: GroupConfig,
     clock: Clock,
     topics: TopicNames,
+    waiting: Arc<OnceLock<WaitingOffsets>>,
 ) -> Result<mpsc::Sender<Command>, StoreError> {
     let records = store.load().await?;
     let mut shard = Shard {
@@ -100,6 +105,7 @@ pub(super) async fn start(
         store,
         clock,
         topics,
+        waiting,
         timers: TimerQueue::default(),
         next_token: 0,
         joins: BTreeMap::new(),
@@ -270,7 +276,8 @@ impl Shard {
                 ShardTimer::Group(key) => self.groups.timer_fired(now, &key),
                 ShardTimer::Expiry => {
                     self.expect_expiry(now);
-                    self.groups.expire(now, &*self.topics)
+                    let waiting = self.waiting.get();
+                    self.groups.expire(now, &*self.topics, &|id| waiting.map_or(Vec::new(), |of| of(id)))
                 }
             };
             self.run_effects(effects);

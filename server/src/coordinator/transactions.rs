@@ -12,7 +12,7 @@ use chronik_engine::error::AppendError;
 use chronik_engine::keys::group::OffsetValue;
 use chronik_engine::keys::txn as keys;
 use chronik_engine::log::PartitionLog;
-use chronik_engine::producer::Marker;
+use chronik_engine::producer::{Marker, ProducerState};
 use chronik_engine::store::{Durability, Keyspace, StoreError, Ticket, WriteBatch, scan_all};
 use chronik_engine::topic::TopicMap;
 use chronik_engine::{Engine, ShardId};
@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::GroupCoordinator;
 use super::group::EndedOffsets;
+use super::limits::TURN_TIMED_OUT_MAX;
 use super::txn::{
     Asker, EndRequest, Ended, InitRequest, Initialized, Producer, Record, TopicPartition, Transactions, Txn,
     TxnConfig, TxnDescription, TxnError, TxnFilter, TxnListing, TxnState,
@@ -79,6 +80,10 @@ impl TxnCoordinator {
         let _ = groups.reserve_serials(transactions.last_serial()).await;
         let state = State { transactions, carrying: HashSet::new(), last_ticket: Ticket::resolved(Ok(())) };
         let coordinator = Arc::new(Self { engine, groups, clock, state: Mutex::new(state) });
+        let waiting = Arc::downgrade(&coordinator);
+        coordinator.groups.keep_while(Box::new(move |group_id| {
+            waiting.upgrade().map(|txns| txns.pending_of(group_id)).unwrap_or_default()
+        }));
         coordinator.resume().await;
         coordinator.abort_strays().await?;
         tracing::info!(ids = coordinator.state.lock().transactions.len(), "transaction coordinator loaded");
@@ -136,6 +141,20 @@ impl TxnCoordinator {
     pub async fn add_group(&self, asker: &Asker, group_id: &Arc<str>) -> Result<(), TxnError> {
         self.change(|transactions, now_ms, records| transactions.add_group(now_ms, asker, group_id, records))
             .await
+    }
+
+    /// Takes the group into the transaction or, where AddOffsetsToTxn does so (before KIP-890), finds it there. What
+    /// [`Self::add_offsets`] then answers waits for it, too.
+    ///
+    /// # Errors
+    /// Why the group is not in the transaction.
+    pub fn include_group(&self, asker: &Asker, group_id: &Arc<str>) -> Result<(), TxnError> {
+        self.decide(&mut self.state.lock(), |transactions, now_ms, records| {
+            if asker.raises_epochs {
+                return transactions.add_group(now_ms, asker, group_id, records);
+            }
+            transactions.verify_group(asker, group_id)
+        })
     }
 
     /// Adds offsets, which the group has admitted, to the transaction; durable when this returns.
@@ -251,22 +270,31 @@ impl TxnCoordinator {
 
     /// Aborts transactions past their timeout, and tries ends again that could not be carried out.
     pub async fn abort_timed_out(self: &Arc<Self>) {
-        let carried: Vec<Carried> = {
-            let mut state = self.state.lock();
-            let timed_out = self.decide(&mut state, |transactions, now_ms, records| {
-                transactions.abort_timed_out(now_ms, records)
-            });
-            if !timed_out.is_empty() {
-                ::metrics::counter!(metrics::TRANSACTIONS_TIMED_OUT).increment(timed_out.len() as u64);
-                tracing::info!(
-                    transactions = timed_out.len(),
-                    "aborting transactions that were open for too long"
-                );
+        let ending = self.state.lock().ending();
+        self.carry_out_each(&ending, true).await;
+        loop {
+            let timed_out = {
+                let mut state = self.state.lock();
+                self.decide(&mut state, |transactions, now_ms, records| {
+                    transactions.abort_timed_out(now_ms, TURN_TIMED_OUT_MAX, records)
+                })
+            };
+            if timed_out.is_empty() {
+                return;
             }
-            let ending = state.ending();
-            ending.iter().map(|id| self.carry_out(&mut state, id, !timed_out.contains(id))).collect()
-        };
-        for carried in carried {
+            ::metrics::counter!(metrics::TRANSACTIONS_TIMED_OUT).increment(timed_out.len() as u64);
+            tracing::info!(
+                transactions = timed_out.len(),
+                "aborting transactions that were open for too long"
+            );
+            self.carry_out_each(&timed_out, false).await;
+        }
+    }
+
+    /// Carries out what was decided of each, and lets others in between.
+    async fn carry_out_each(self: &Arc<Self>, ids: &[Arc<str>], again: bool) {
+        for id in ids {
+            let carried = self.carry_out(&mut self.state.lock(), id, again);
             let _ = wait(Some(carried)).await;
         }
     }
@@ -389,7 +417,7 @@ impl TxnCoordinator {
         ::metrics::counter!(name).increment(1);
     }
 
-    /// Writes the transaction's markers; none when a partition cannot be written to. When it is not the first try, where
+    /// Writes the transaction's markers; none when a partition cannot be written to, and then the others are. When it is not the first try, where
     /// nothing is open the marker is there, or nothing was ever written.
     fn write_markers(
         &self,
@@ -397,37 +425,39 @@ impl TxnCoordinator {
         places: &[(ShardId, Arc<PartitionLog>)],
         again: bool,
     ) -> Option<Vec<Ticket>> {
-        let marker = Marker {
-            producer_id: txn.producer.id,
-            producer_epoch: txn.producer.epoch_or_none(),
-            coordinator_epoch: COORDINATOR_EPOCH,
-            commit: txn.state == TxnState::PrepareCommit,
-            raises_epoch: false,
-        };
+        let producer_id = txn.producer.id;
         let mut tickets = Vec::with_capacity(places.len());
+        let mut is_blocked = false;
         for (_, log) in places {
-            if again && !log.has_open_transaction(marker.producer_id) {
+            let known = log.producer(producer_id);
+            let is_open = known.as_ref().is_some_and(|producer| producer.txn_first_offset.is_some());
+            if again && !is_open {
                 // The marker of an earlier try may not be durable yet.
                 tickets.push(log.durable());
                 continue;
             }
+            let marker = Marker {
+                producer_id,
+                producer_epoch: txn.producer.epoch_or_none(),
+                coordinator_epoch: coordinator_epoch(known.as_ref()),
+                commit: txn.state == TxnState::PrepareCommit,
+                raises_epoch: false,
+            };
             match log.append_marker(&marker, self.clock.now_ms()) {
                 Ok(appended) => tickets.push(appended.ticket),
                 Err(AppendError::Deleted) => {}
-                Err(
-                    error @ (AppendError::StaleProducerEpoch { .. }
-                    | AppendError::StaleCoordinatorEpoch { .. }),
-                ) => {
+                Err(error @ AppendError::StaleProducerEpoch { .. }) if !is_open => {
                     // An administrator's marker was there first.
                     tracing::warn!(partition = log.id().0, %error, "a transaction had been ended by hand");
                 }
                 Err(error) => {
+                    // The others must not wait for this one.
                     tracing::error!(partition = log.id().0, %error, "a transaction cannot be ended; trying again later");
-                    return None;
+                    is_blocked = true;
                 }
             }
         }
-        Some(tickets)
+        (!is_blocked).then_some(tickets)
     }
 
     /// Carries out the ends that were decided before the restart.
@@ -472,12 +502,11 @@ impl TxnCoordinator {
     }
 
     fn abort_stray(&self, log: &Arc<PartitionLog>, producer_id: i64) -> Option<Ticket> {
-        let producers = log.producers();
-        let (_, producer) = producers.iter().find(|(id, _)| *id == producer_id)?;
+        let producer = log.producer(producer_id)?;
         let marker = Marker {
             producer_id,
             producer_epoch: producer.epoch,
-            coordinator_epoch: producer.coordinator_epoch.max(COORDINATOR_EPOCH),
+            coordinator_epoch: coordinator_epoch(Some(&producer)),
             commit: false,
             raises_epoch: false,
         };
@@ -490,6 +519,11 @@ impl State {
         let ending = self.transactions.iter().filter(|(_, txn)| txn.state.is_ending());
         ending.map(|(id, _)| id.clone()).collect()
     }
+}
+
+/// The epoch of a marker of ours: no lower than one that an administrator's marker had, or the log would refuse it.
+fn coordinator_epoch(known: Option<&ProducerState>) -> i32 {
+    known.map_or(COORDINATOR_EPOCH, |producer| producer.coordinator_epoch.max(COORDINATOR_EPOCH))
 }
 
 /// Where a transaction's partitions are; those of deleted topics are nowhere.

@@ -36,7 +36,7 @@ pub static FEATURES: &[Feature] = &[
 pub struct Finalized {
     /// Rises with each change; clients take only a newer one.
     pub epoch: i64,
-    /// Level by name; a feature at level 0 is not listed.
+    /// Level by name; ApiVersions lists those above 0.
     pub levels: BTreeMap<&'static str, i16>,
 }
 
@@ -98,7 +98,7 @@ impl Features {
         let kept = engine.load_features().await?.unwrap_or_default();
         let levels = FEATURES.iter().map(|feature| {
             let level = kept.levels.get(feature.name).and_then(|level| i16::try_from(*level).ok());
-            let good = |level: &i16| *level == 0 || (feature.min_level..=feature.max_level).contains(level);
+            let good = |level: &i16| (feature.min_level..=feature.max_level).contains(level);
             (feature.name, level.filter(good).unwrap_or(feature.max_level))
         });
         let levels: BTreeMap<&'static str, i16> = levels.collect();
@@ -158,8 +158,7 @@ fn checked(current: &Finalized, update: &Update) -> Result<(&'static str, i16), 
         return Err(refused("This broker does not support this feature.".to_owned()));
     };
     let (min, max) = (feature.min_level, feature.max_level);
-    let never_zero = feature.name == "metadata.version";
-    if !(min..=max).contains(&update.level) && (update.level != 0 || never_zero) {
+    if !(min..=max).contains(&update.level) {
         return Err(refused(format!("This broker only supports versions {min}-{max}")));
     }
     let level = current.levels.get(feature.name).copied().unwrap_or(0);

@@ -59,7 +59,7 @@ impl Settings {
     }
 
     /// Puts in force what was kept. Values that are no longer good are logged and passed over.
-    pub(super) async fn load(&self, engine: &Engine) -> Result<(), StoreError> {
+    pub(crate) async fn load(&self, engine: &Engine) -> Result<(), StoreError> {
         let mut layers = DynamicLayers::default();
         for ((kind, name), configs) in engine.load_configs().await? {
             if kind != BROKER {

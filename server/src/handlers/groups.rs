@@ -74,7 +74,7 @@ fn code<T>(outcome: &Result<T, GroupError>) -> i16 {
     outcome.as_ref().map_or_else(|error| ErrorCode::from(error).code(), |_| ErrorCode::None.code())
 }
 
-/// FindCoordinator: this node, for every group and, once there are transactions, every transactional id.
+/// FindCoordinator: this node, for every group and transactional id.
 pub async fn find_coordinator(
     ctx: &RequestContext,
     request: FindCoordinatorRequest,

@@ -3,13 +3,14 @@
 //! The first half runs when the request arrives, in the order of the connection: decode, check, assign offsets, hand
 //! to the store. The second half waits for the disk and answers. `acks=1` and `acks=all` alike wait for the fsync.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chronik_engine::Engine;
 use chronik_engine::error::AppendError;
 use chronik_engine::log::{Appended, LogConfig, PartitionLog, Vouched};
-use chronik_engine::store::Ticket;
+use chronik_engine::store::{StoreError, Ticket};
 use chronik_engine::topic::{Topic, TopicMap};
 use chronik_protocol::batch::{
     BatchHeader, Compression, ValidBatch, ValidateError, ValidateOptions, validate,
@@ -27,7 +28,6 @@ use crate::internal_topics;
 use crate::limits::DECOMPRESSED_BATCH_BYTES_MAX;
 use crate::net::{Hold, Reply};
 use crate::request::{ReplyFuture, RequestContext, RequestError};
-use std::sync::Arc;
 
 /// First version that may carry zstd (KIP-110).
 const FIRST_ZSTD_VERSION: i16 = 7;
@@ -56,7 +56,16 @@ struct Accepted {
 }
 
 impl Accepted {
-    async fn durable(&self) -> Result<(), chronik_engine::store::StoreError> {
+    /// Whether all that the answer rests on is durable, once that is known.
+    fn outcome(&self) -> Option<Result<(), StoreError>> {
+        let decided = self.decided.as_ref().map_or(Some(Ok(())), Ticket::outcome);
+        match (self.appended.ticket.outcome()?, decided?) {
+            (Ok(()), decided) => Some(decided),
+            (failed, _) => Some(failed),
+        }
+    }
+
+    async fn durable(&self) -> Result<(), StoreError> {
         self.appended.ticket.clone().await?;
         match self.decided.clone() {
             Some(decided) => decided.await,
@@ -164,19 +173,24 @@ async fn wait_durable(outcomes: &mut [TopicOutcome]) {
         if let Outcome::Appended(accepted) = outcome
             && let Err(error) = accepted.durable().await
         {
-            *outcome = Outcome::Refused(Refusal::new(ErrorCode::from(&error), error.to_string()));
+            *outcome = Outcome::Refused(not_stored(&error));
         }
     }
 }
 
 fn mark_timed_out(outcomes: &mut [TopicOutcome]) {
     for (_, outcome) in outcomes.iter_mut().flat_map(|topic| &mut topic.partitions) {
-        if let Outcome::Appended(accepted) = outcome
-            && accepted.appended.ticket.outcome().is_none()
-        {
-            *outcome = Outcome::Refused(Refusal::new(ErrorCode::RequestTimedOut, None));
+        let Outcome::Appended(accepted) = outcome else { continue };
+        match accepted.outcome() {
+            Some(Ok(())) => {}
+            Some(Err(error)) => *outcome = Outcome::Refused(not_stored(&error)),
+            None => *outcome = Outcome::Refused(Refusal::new(ErrorCode::RequestTimedOut, None)),
         }
     }
+}
+
+fn not_stored(error: &StoreError) -> Refusal {
+    Refusal::new(ErrorCode::from(error), error.to_string())
 }
 
 /// The first half of one request.

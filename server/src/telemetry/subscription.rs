@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 
 use crate::config::{ConfigEntry, ConfigSource, ConfigSynonym, Kind};
+use crate::pattern::whole;
 
 /// How often a client pushes when no subscription says otherwise, ms.
 pub const INTERVAL_MS_DEFAULT: i32 = 300_000;
 const INTERVAL_MS_MIN: i32 = 100;
 const INTERVAL_MS_MAX: i32 = 3_600_000;
-
-/// Bytes that one compiled pattern may take.
-const PATTERN_BYTES_MAX: usize = 64 * 1024;
 
 /// Every metric; no other entry of the list is a pattern.
 const EVERYTHING: &str = "*";
@@ -151,11 +149,8 @@ fn pattern(item: &str) -> Result<(Selector, Regex), SubscriptionFault> {
     let parts: Vec<&str> = item.split('=').collect();
     let [selector, pattern] = parts[..] else { return Err(illegal()) };
     let selector = Selector::parse(selector.trim()).ok_or_else(illegal)?;
-    // On its own first: one that closes the group it is put into must not pass.
-    let compile = |pattern: &str| RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build();
-    compile(pattern.trim()).map_err(|_| illegal())?;
-    let whole = compile(&format!("^(?:{})$", pattern.trim())).map_err(|_| illegal())?;
-    Ok((selector, whole))
+    let pattern = whole(pattern.trim()).map_err(|_| illegal())?;
+    Ok((selector, pattern))
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {

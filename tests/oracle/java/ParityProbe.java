@@ -171,6 +171,7 @@ public final class ParityProbe {
         TransactionCases.add(cases);
         TransactionLogCases.add(cases);
         TransactionOffsetCases.add(cases);
+        TransactionVersion2Cases.add(cases);
         return cases;
     }
 

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use chronik_protocol::codec::messages;
 use tempfile::TempDir;
 
 use super::client::{SESSION_TIMEOUT, TRANSACTION_TIMEOUT};
@@ -30,9 +29,6 @@ const SYNC_MS: u32 = 2;
 const EXIT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The exit code of a broker whose store failed.
 const EXIT_STORE: i32 = 4;
-
-/// Kafka's number of this API.
-const ADD_PARTITIONS_TO_TXN: i16 = 24;
 
 /// One thing that can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,12 +113,6 @@ impl Target {
             Target::Chronik { broker, .. } => broker.kafka_addr(),
             Target::Kafka(kafka) => kafka.address,
         }
-    }
-
-    /// Whether it advertises AddPartitionsToTxn.
-    pub fn serves_transactions(&self) -> bool {
-        let versions = Client::connect(self.address()).call(&messages::ApiVersionsRequest::default(), 0);
-        versions.api_keys.iter().any(|api| api.api_key == ADD_PARTITIONS_TO_TXN)
     }
 
     /// Lets it happen, and returns when the broker serves again.

@@ -67,7 +67,6 @@ impl Edits {
 /// A segment whose last batch was looked at.
 #[derive(Debug)]
 pub(super) struct CleanedSegment {
-    pub(super) base_offset: i64,
     /// Bytes of what is left.
     pub(super) bytes: u64,
     /// Largest timestamp of what is left; -1 without one.
@@ -82,7 +81,12 @@ pub(super) enum Checkpoint {
     /// It goes on.
     Under(PassValue),
     /// It is complete.
-    Complete { first_dirty: i64, next_horizon_ms: i64, now_ms: i64 },
+    Complete {
+        next_horizon_ms: i64,
+        now_ms: i64,
+        /// First offset of the range whose space to give back.
+        reclaim_from: Option<i64>,
+    },
 }
 
 impl Checkpoint {
@@ -102,8 +106,6 @@ pub(super) struct CleanCommit<'a> {
     /// Every batch before this offset was looked at.
     pub(super) position: i64,
     pub(super) checkpoint: Checkpoint,
-    /// First offset of the range whose space to give back.
-    pub(super) reclaim_from: Option<i64>,
     /// Aborted transactions without data, of which no reader has to hear any more.
     pub(super) gone: &'a [AbortedTxn],
 }
@@ -180,21 +182,21 @@ impl PartitionLog {
                 // Joined only where the pass could be taken up, so that it never has to be inside a segment.
                 let resumable = commit.checkpoint.resumes_at(commit.position);
                 let join_up_to = resumable.then_some(config.segment_bytes);
-                self.finish_segment(&mut state, &mut write, done, join_up_to);
+                self.finish_segment(&mut state, &mut write, commit.segment, done, join_up_to);
             }
             None => self.resize_segment(&mut state, &mut write, commit.segment, commit.edits.grown_bytes),
         }
         for aborted in commit.gone {
             write.delete(Keyspace::Index, keys::aborted::key(self.id, aborted.last_offset));
-            state.transactions.forget(aborted.last_offset);
         }
+        state.transactions.forget(commit.gone);
         let before = state.clean;
         // In force before the store has the gaps: a reader that meets one asks afterwards.
         let gaps_below = before.gaps_below.max(commit.position);
         state.clean = match commit.checkpoint {
             Checkpoint::Under(pass) => CleanValue { gaps_below, pass: Some(pass), ..before },
-            Checkpoint::Complete { first_dirty, next_horizon_ms, now_ms } => CleanValue {
-                first_dirty_offset: first_dirty,
+            Checkpoint::Complete { next_horizon_ms, now_ms, .. } => CleanValue {
+                first_dirty_offset: commit.position,
                 gaps_below,
                 pass: None,
                 next_horizon_ms,
@@ -203,7 +205,7 @@ impl PartitionLog {
         };
         let value = prost::Message::encode_to_vec(&state.clean);
         write.put(Keyspace::Index, keys::clean::key(self.id), value);
-        if let Some(from) = commit.reclaim_from {
+        if let Checkpoint::Complete { reclaim_from: Some(from), .. } = commit.checkpoint {
             let range = keys::batch::range(self.id, from, commit.position);
             write.reclaim(Keyspace::Batches, range.start, range.end);
         }
@@ -214,6 +216,12 @@ impl PartitionLog {
         };
         let ticket = self.store.commit(write, durability);
         state.last_ticket = ticket.clone();
+        // The ring may still have what was aborted, and its readers are not told of it any more.
+        let dropped = (!commit.gone.is_empty()).then(|| state.ring.drop_below(commit.position));
+        drop(state);
+        if let Some((count, cost)) = dropped {
+            self.budget.dropped(self, count, cost);
+        }
         Ok(ticket)
     }
 
@@ -235,11 +243,11 @@ impl PartitionLog {
         &self,
         state: &mut LogState,
         write: &mut WriteBatch,
+        base_offset: i64,
         done: CleanedSegment,
         join_up_to: Option<u64>,
     ) {
-        let Ok(index) = state.sealed.binary_search_by_key(&done.base_offset, |segment| segment.base_offset)
-        else {
+        let Ok(index) = state.sealed.binary_search_by_key(&base_offset, |segment| segment.base_offset) else {
             return;
         };
         let before = state.sealed[index];

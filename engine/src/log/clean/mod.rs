@@ -71,10 +71,6 @@ pub struct CleanReport {
     pub records: u64,
     /// Records of them that went.
     pub records_dropped: u64,
-    /// Batches written anew.
-    pub batches_rewritten: u64,
-    /// Batches that went.
-    pub batches_dropped: u64,
     /// Keys in the map.
     pub keys: u64,
     /// Bytes of the map.

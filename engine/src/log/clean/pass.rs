@@ -19,8 +19,8 @@ use super::txn::Transactions;
 use super::{CleanError, CleanOptions, CleanReport, CleanStep};
 use crate::error::ReadError;
 use crate::keys::clean::PassValue;
-use crate::limits::DECOMPRESSED_BYTES_MAX;
-use crate::log::{LogConfig, PartitionLog, Segment};
+use crate::limits::{CLEAN_COMMIT_BATCHES, DECOMPRESSED_BYTES_MAX};
+use crate::log::{AbortedTxn, LogConfig, PartitionLog, Segment};
 
 /// See the module.
 #[derive(Debug)]
@@ -147,11 +147,6 @@ impl CleanPass {
         CleanReport { keys: self.latest.len() as u64, map_bytes: self.latest.bytes() as u64, ..self.report }
     }
 
-    /// First offset that the pass does not clean.
-    pub fn end(&self) -> i64 {
-        self.end
-    }
-
     /// Reads a chunk, looks at it, and commits what has gathered. Call until it says that the pass is done.
     ///
     /// # Errors
@@ -244,7 +239,7 @@ impl CleanPass {
             self.report.read_bytes += bytes.len() as u64;
             self.clean_batch(&view)?;
             self.position = view.header().last_offset() + 1;
-            if self.edits.is_full() {
+            if self.edits.is_full() || self.has_forgotten_enough() {
                 self.commit(segment.base_offset, None).await?;
             }
         }
@@ -257,6 +252,10 @@ impl CleanPass {
 
     fn is_discardable(&mut self, header: &BatchHeader) -> bool {
         self.transactions.as_mut().is_some_and(|transactions| transactions.discardable(header))
+    }
+
+    fn has_forgotten_enough(&self) -> bool {
+        self.transactions.as_ref().is_some_and(|transactions| transactions.gone() >= CLEAN_COMMIT_BATCHES)
     }
 
     fn clean_batch(&mut self, view: &BatchView<'_>) -> Result<(), CleanError> {
@@ -291,12 +290,10 @@ impl CleanPass {
             Fate::Keep => old_bytes,
             Fate::Rewrite(batch) => {
                 let bytes = batch.len() as u64;
-                self.report.batches_rewritten += 1;
                 self.edits.rewrite(header.last_offset(), old_bytes, batch);
                 bytes
             }
             Fate::Drop => {
-                self.report.batches_dropped += 1;
                 self.edits.drop_batch(header.last_offset(), old_bytes);
                 return;
             }
@@ -311,7 +308,7 @@ impl CleanPass {
         let walk = std::mem::replace(&mut self.walk, Walk::new(&self.config));
         let done = (self.position >= segment.next_offset).then(|| {
             let (max_timestamp, times) = walk.times.finish();
-            CleanedSegment { base_offset: segment.base_offset, bytes: walk.bytes, max_timestamp, times }
+            CleanedSegment { bytes: walk.bytes, max_timestamp, times }
         });
         if done.is_some() && self.transactions.as_ref().is_none_or(Transactions::none_open) {
             self.resume = PassValue {
@@ -325,7 +322,8 @@ impl CleanPass {
     }
 
     async fn commit(&mut self, segment: i64, done: Option<CleanedSegment>) -> Result<(), CleanError> {
-        if self.edits.is_empty() && done.is_none() {
+        let gone = self.take_gone();
+        if self.edits.is_empty() && done.is_none() && gone.is_empty() {
             return Ok(());
         }
         let edits = std::mem::take(&mut self.edits);
@@ -338,25 +336,27 @@ impl CleanPass {
             done,
             position: self.position,
             checkpoint,
-            reclaim_from: None,
-            gone: &[],
+            gone: &gone,
         })
         .await
     }
 
+    fn take_gone(&mut self) -> Vec<AbortedTxn> {
+        self.transactions.as_mut().map(Transactions::take_gone).unwrap_or_default()
+    }
+
     async fn complete(&mut self) -> Result<(), CleanError> {
-        let gone = self.transactions.as_mut().map(Transactions::take_gone).unwrap_or_default();
+        let gone = self.take_gone();
         let commit = CleanCommit {
             segment: self.start,
             edits: &Edits::default(),
             done: None,
             position: self.end,
             checkpoint: Checkpoint::Complete {
-                first_dirty: self.end,
                 next_horizon_ms: self.next_horizon_ms.unwrap_or(-1),
                 now_ms: self.options.now_ms,
+                reclaim_from: self.changed.then_some(self.start),
             },
-            reclaim_from: self.changed.then_some(self.start),
             gone: &gone,
         };
         self.write(commit).await?;

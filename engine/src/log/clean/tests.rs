@@ -340,6 +340,40 @@ async fn aborted_data_goes_and_markers_stay_while_their_data_does_and_until_thei
     assert_eq!(seen(log.clone()).await[0], 5);
 }
 
+// A pass that was cut short had not told the log yet, and the next one took the marker: readers skipped what came after it.
+#[tokio::test]
+async fn a_pass_cut_short_forgets_an_aborted_transaction_before_its_marker_goes() {
+    for cut in 0..8 {
+        let log = new_log(&config()).await;
+        begin(&log, 2, 0, &[("a", "aborted")]); // 0
+        end(&log, 2, false).await; // 1
+        begin(&log, 2, 1, &[("b", "later")]); // 2
+        end(&log, 2, true).await; // 3
+        roll(&log, NOW).await;
+        put(&log, "c", Some("1"), NOW).await;
+        roll(&log, NOW).await;
+        clean(&log, NOW).await;
+        put(&log, "d", Some("1"), NOW).await;
+        roll(&log, NOW).await;
+        let mut pass = log.clean(options(NOW)).unwrap().unwrap();
+        for _ in 0..cut {
+            pass.step().await.unwrap();
+        }
+        drop(pass);
+        clean(&log, NOW).await;
+        put(&log, "e", Some("1"), NOW).await;
+        roll(&log, NOW).await;
+        let mut pass = log.clean(options(NOW + 2 * DAY_MS)).unwrap().unwrap();
+        loop {
+            let done = pass.step().await.unwrap().done;
+            assert_eq!(committed_records(&log).await, all_records(&log).await, "cut after {cut} steps");
+            if done {
+                break;
+            }
+        }
+    }
+}
+
 // semantics 3.9.7
 #[tokio::test]
 async fn nothing_at_or_above_the_stable_offset_is_cleaned() {

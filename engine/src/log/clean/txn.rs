@@ -86,7 +86,13 @@ impl Transactions {
         self.committed.is_empty() && self.aborted.is_empty()
     }
 
-    /// Aborted transactions of which nothing is left.
+    /// How many [`Self::take_gone`] would give.
+    pub(super) fn gone(&self) -> usize {
+        self.gone.len()
+    }
+
+    /// Aborted transactions of which nothing is left, since it was last asked for. The log has to forget them no later than
+    /// it loses their markers.
     pub(super) fn take_gone(&mut self) -> Vec<AbortedTxn> {
         std::mem::take(&mut self.gone)
     }

@@ -8,9 +8,8 @@ use chronik_engine::store::rocks::RocksStore;
 
 use super::Failure;
 use super::show::Bar;
-use crate::cleaner::{self, CleanerStatus, NoTarget, Outcome, Throttle, Watch};
+use crate::cleaner::{self, CleanerStatus, Outcome, Throttle, Watch};
 use crate::config::BrokerConfig;
-use crate::dynamic::Dynamic;
 use crate::dynamic::settings::Settings;
 use crate::runtime::Clock;
 use crate::server::{engine_options, store_path};
@@ -18,10 +17,7 @@ use crate::server::{engine_options, store_path};
 /// What the partitions of a directory are like.
 pub(super) fn status(config: &BrokerConfig, topic: Option<&str>) -> Result<CleanerStatus, Failure> {
     on_engine(config, |engine, clock| async move {
-        let targets = match cleaner::targets(&engine, topic) {
-            Err(NoTarget::None) => Vec::new(),
-            found => found.map_err(|error| error.to_string())?,
-        };
+        let targets = cleaner::targets(&engine, topic).map_err(|error| error.to_string())?;
         let now_ms = clock.now_ms();
         let partitions =
             targets.iter().filter_map(|target| cleaner::describe(target, now_ms, None)).collect();
@@ -38,10 +34,10 @@ pub(super) fn clean(
 ) -> Result<Vec<Outcome>, Failure> {
     let map_bytes_max = config.cleaner.dedupe_buffer_bytes;
     on_engine(config, |engine, clock| async move {
-        let targets = cleaner::targets(&engine, topic).map_err(|error| error.to_string())?;
+        let targets = cleaner::some_targets(&engine, topic).map_err(|error| error.to_string())?;
         let mut outcomes: Vec<Outcome> =
             targets.iter().map(|target| Outcome::waiting(&target.topic, target.partition)).collect();
-        let mut throttle = Throttle::new(f64::INFINITY);
+        let mut throttle = Throttle::default();
         for (index, target) in targets.iter().enumerate() {
             let now_ms = clock.now_ms();
             if !dry_run && let Some(rolled) = target.log.roll_for_cleaning(now_ms, true) {
@@ -65,6 +61,10 @@ struct Shown<'a> {
 }
 
 impl Watch for Shown<'_> {
+    fn bytes_per_second(&self) -> f64 {
+        f64::INFINITY
+    }
+
     fn stepped(&mut self, _: CleanStep, whole: &Outcome) {
         if let Some(place) = self.outcomes.get_mut(self.index) {
             *place = whole.clone();
@@ -95,7 +95,7 @@ fn on_engine<T, W: Future<Output = Result<T, Failure>>>(
         let engine =
             Engine::open(vec![store], engine_options(&settings)).await.map_err(|error| error.to_string())?;
         // What was changed while the broker ran counts here, too.
-        Dynamic::open(&engine, settings).await.map_err(|error| error.to_string())?;
+        settings.load(&engine).await.map_err(|error| error.to_string())?;
         let done = work(engine.clone(), Clock::system()).await;
         engine.close().await.map_err(|error| format!("the directory was not closed well: {error}"))?;
         done

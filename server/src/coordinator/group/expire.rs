@@ -21,8 +21,14 @@ enum Aging {
 impl Groups {
     /// Drops what is past `offsets.retention.minutes`, and empty groups that have no offset left. `topic_name` says
     /// how a topic is called, or that it is gone: then its offsets go at once, whatever their age, should the
-    /// deletion not have been told (ids are never used again).
-    pub fn expire(&mut self, now: Now, topic_name: &dyn Fn(Uuid) -> Option<Arc<str>>) -> Effects {
+    /// deletion not have been told (ids are never used again). `waiting` are partitions of a group whose next offset waits
+    /// for the end of a transaction: they stay, and so does the group (Kafka's `OffsetMetadataManager.cleanupExpiredOffsets`).
+    pub fn expire(
+        &mut self,
+        now: Now,
+        topic_name: &dyn Fn(Uuid) -> Option<Arc<str>>,
+        waiting: &dyn Fn(&str) -> Vec<(Uuid, u32)>,
+    ) -> Effects {
         let mut effects = Effects::default();
         if self.stopped {
             return effects;
@@ -32,6 +38,7 @@ impl Groups {
         for (group_id, entry) in &self.entries {
             let group = entry.classic();
             let aging = group.aging();
+            let mut over = Vec::new();
             for (&(topic, partition), offset) in &entry.offsets {
                 let goes = match topic_name(topic) {
                     None => true,
@@ -39,8 +46,14 @@ impl Groups {
                     Some(name) => !group.is_subscribed_to(&name) && is_over(offset, aging, now, retention_ms),
                 };
                 if goes {
-                    expired.push((group_id.clone(), topic, partition));
+                    over.push((topic, partition));
                 }
+            }
+            if !over.is_empty() {
+                let stays = waiting(group_id);
+                over.retain(|place| !stays.contains(place));
+                expired
+                    .extend(over.into_iter().map(|(topic, partition)| (group_id.clone(), topic, partition)));
             }
         }
         for (group_id, topic, partition) in expired {
@@ -49,7 +62,9 @@ impl Groups {
         let unused: Vec<Arc<str>> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.offsets.is_empty() && entry.classic().is_unused())
+            .filter(|(group_id, entry)| {
+                entry.offsets.is_empty() && entry.classic().is_unused() && waiting(group_id).is_empty()
+            })
             .map(|(group_id, _)| group_id.clone())
             .collect();
         for group_id in unused {

@@ -41,13 +41,16 @@ impl Groups {
         if request.group_id.is_empty() || request.group_id.len() > GROUP_ID_BYTES_MAX {
             return Err(GroupError::InvalidGroupId);
         }
+        let metadata_max = usize::try_from(self.config.offset_metadata_max_bytes).unwrap_or(0);
         match self.entries.get(&request.group_id).map(Entry::classic) {
             Some(group) => group.check_transactional(&request)?,
+            None if request.generation >= 0 => return Err(GroupError::IllegalGeneration),
             // Listed from here on, as in Kafka; kept once an offset counts.
-            None if request.generation < 0 => drop(self.entry_or_simple(&request.group_id, now)),
-            None => return Err(GroupError::IllegalGeneration),
+            None if request.offsets.iter().any(|offset| !is_longer_than(&offset.metadata, metadata_max)) => {
+                self.entry_or_simple(&request.group_id, now);
+            }
+            None => {}
         }
-        let metadata_max = usize::try_from(self.config.offset_metadata_max_bytes).unwrap_or(0);
         let admitted = request.offsets.into_iter().map(|offset| {
             if is_longer_than(&offset.metadata, metadata_max) {
                 return Err(GroupError::OffsetMetadataTooLarge);

@@ -102,6 +102,7 @@ impl Bed {
         let (groups, txns, topic, asker) =
             (self.groups.clone(), self.txns.clone(), self.topic(), asker.clone());
         synced(&self.store, async move {
+            txns.include_group(&asker, &GROUP.into()).unwrap();
             let admitted = groups.admit_transactional(request).await.unwrap();
             let kept = admitted.into_iter().map(|value| ((topic, 0), value.unwrap())).collect();
             txns.add_offsets(&asker, &GROUP.into(), kept).await.unwrap();
@@ -236,6 +237,51 @@ async fn an_abandoned_transaction_is_aborted_in_the_logs_too() {
     assert_eq!(bed.state(), TxnState::CompleteAbort);
     assert_eq!(bed.seen(0).await, (2, 1));
     assert!(matches!(bed.log(0).append(&batch(&asker), NOW), Err(AppendError::StaleProducerEpoch { .. })));
+}
+
+// An administrator's marker with another coordinator's epoch made the log refuse ours, and the end was called complete.
+#[tokio::test]
+async fn a_marker_by_hand_with_any_coordinator_epoch_does_not_stop_later_ends() {
+    let bed = topic_bed().await;
+    let mut asker = bed.begin().await;
+    bed.write(&asker).await;
+    let by_hand = Marker {
+        producer_id: asker.producer_id,
+        producer_epoch: asker.producer_epoch,
+        coordinator_epoch: 10,
+        commit: false,
+        raises_epoch: false,
+    };
+    bed.log(0).append_marker(&by_hand, NOW).unwrap();
+    for stable in [4, 6] {
+        let txns = bed.txns.clone();
+        let request = EndRequest { asker: asker.clone(), commit: true, fresh: None };
+        let producer = synced(&bed.store, async move { txns.end(request).await }).await.unwrap();
+        assert_eq!(bed.state(), TxnState::CompleteCommit);
+        // The record by hand aborted is the only one to skip.
+        assert_eq!(bed.seen(0).await, (stable - 1, 1));
+        asker.producer_epoch = producer.epoch_or_none();
+        if stable == 4 {
+            bed.write(&asker).await;
+        }
+    }
+    let after = bed.after_crash(0).await;
+    assert_eq!(after.seen(0).await, (5, 1), "nothing is left for the start to abort");
+}
+
+// semantics 3.4.6
+#[tokio::test]
+async fn a_group_stays_while_an_offset_waits_for_it() {
+    let bed = topic_bed().await;
+    let asker = bed.begin().await;
+    bed.write(&asker).await;
+    bed.clock.advance(30 * 24 * 3_600_000);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let listed = |bed: &Bed| {
+        let groups = bed.groups.clone();
+        async move { groups.list(Vec::new(), Vec::new()).await.unwrap().len() }
+    };
+    assert_eq!(synced(&bed.store, listed(&bed)).await, 1);
 }
 
 // semantics 3.4.10

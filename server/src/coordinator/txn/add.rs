@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::state::{Txn, TxnState};
 use super::{Asker, Record, TopicPartition, Transactions, TxnError};
+use crate::coordinator::limits::{GROUP_ID_BYTES_MAX, GROUPS_PER_TXN_MAX};
 
 impl Transactions {
     /// Takes partitions into the transaction, beginning one if none is open.
     ///
     /// # Errors
-    /// See `open_or_begin` below.
+    /// See `extendable` below.
     pub fn add_partitions(
         &mut self,
         now_ms: i64,
@@ -17,7 +18,7 @@ impl Transactions {
         partitions: &[TopicPartition],
         records: &mut Vec<Record>,
     ) -> Result<(), TxnError> {
-        let known = self.open_or_begin(asker)?;
+        let known = self.extendable(asker)?;
         if known.state == TxnState::Ongoing && partitions.iter().all(|one| known.partitions.contains(one)) {
             return Ok(());
         }
@@ -30,7 +31,7 @@ impl Transactions {
     /// Takes a group into the transaction, beginning one if none is open.
     ///
     /// # Errors
-    /// See `open_or_begin` below.
+    /// See `extendable` below.
     pub fn add_group(
         &mut self,
         now_ms: i64,
@@ -38,9 +39,12 @@ impl Transactions {
         group_id: &Arc<str>,
         records: &mut Vec<Record>,
     ) -> Result<(), TxnError> {
-        let known = self.open_or_begin(asker)?;
+        let known = self.extendable(asker)?;
         if known.state == TxnState::Ongoing && known.groups.contains_key(group_id) {
             return Ok(());
+        }
+        if group_id.len() > GROUP_ID_BYTES_MAX || known.groups.len() >= GROUPS_PER_TXN_MAX {
+            return Err(TxnError::InvalidRequest);
         }
         let mut txn = extended(known, now_ms, asker);
         txn.groups.entry(group_id.clone()).or_default();
@@ -48,12 +52,22 @@ impl Transactions {
         Ok(())
     }
 
+    /// That the group is in the open transaction.
+    ///
+    /// # Errors
+    /// [`TxnError::NotIncluded`], and when there is no such transaction for whoever asks.
+    pub fn verify_group(&self, asker: &Asker, group_id: &Arc<str>) -> Result<(), TxnError> {
+        let txn = self.extendable(asker)?;
+        let is_included = txn.state == TxnState::Ongoing && txn.groups.contains_key(group_id);
+        if is_included { Ok(()) } else { Err(TxnError::NotIncluded) }
+    }
+
     /// Whether each partition is in the open transaction (KIP-890's `verifyOnly`).
     ///
     /// # Errors
     /// When there is no such transaction for whoever asks.
     pub fn verify(&self, asker: &Asker, partitions: &[TopicPartition]) -> Result<Vec<bool>, TxnError> {
-        let txn = self.open_or_begin(asker)?;
+        let txn = self.extendable(asker)?;
         Ok(partitions.iter().map(|one| txn.partitions.contains(one)).collect())
     }
 
@@ -62,7 +76,7 @@ impl Transactions {
     /// # Errors
     /// [`TxnError::InvalidRequest`], [`TxnError::InvalidProducerIdMapping`], [`TxnError::ProducerFenced`],
     /// [`TxnError::Ending`].
-    pub(super) fn open_or_begin(&self, asker: &Asker) -> Result<&Txn, TxnError> {
+    pub(super) fn extendable(&self, asker: &Asker) -> Result<&Txn, TxnError> {
         let txn = self.owned(asker)?;
         if txn.state.is_ending() { Err(TxnError::Ending) } else { Ok(txn) }
     }

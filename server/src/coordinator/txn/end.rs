@@ -83,10 +83,8 @@ impl Transactions {
     /// abort.
     pub(super) fn fence_and_abort(&mut self, now_ms: i64, id: &Arc<str>, records: &mut Vec<Record>) {
         let Some(txn) = self.by_id.get(id) else { return };
-        let mut fenced = txn.clone();
-        fenced.producer.last_epoch = fenced.producer.epoch;
-        fenced.producer = fenced.producer.raised();
-        let ending = prepared(&fenced, now_ms, false, txn.raises_epochs);
+        // Once, in both versions: whoever had the epoch may ask how its transaction ended, and goes on from the next.
+        let ending = Txn { raises_epochs: txn.raises_epochs, ..prepared(txn, now_ms, false, true) };
         self.commit(id, ending, records);
     }
 
@@ -116,7 +114,6 @@ impl Transactions {
 fn prepared(txn: &Txn, now_ms: i64, commit: bool, raises_epochs: bool) -> Txn {
     let mut producer = txn.producer;
     if raises_epochs {
-        producer.last_epoch = producer.epoch;
         producer = producer.raised();
     }
     Txn {

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum TxnError {
     /// The transactional id is empty, or too long to be stored.
-    #[error("the transactional id is empty or too long")]
+    #[error("the transactional id is empty or too long, or the group's is, or there are too many groups")]
     InvalidRequest,
     /// The timeout is not above zero, or above `transaction.max.timeout.ms`.
     #[error("the transaction timeout is not within 1 ms and transaction.max.timeout.ms")]

@@ -6,9 +6,9 @@ use super::state::TxnState;
 use super::{Record, Transactions};
 
 impl Transactions {
-    /// Decides the abort of every transaction that is open for longer than its timeout, and fences its producer. Returns
-    /// whose (Kafka's `abortTimedOutTransactions`).
-    pub fn abort_timed_out(&mut self, now_ms: i64, records: &mut Vec<Record>) -> Vec<Arc<str>> {
+    /// Decides the abort of transactions that are open for longer than their timeout, `most` at a time, and fences their
+    /// producers. Returns whose (Kafka's `abortTimedOutTransactions`).
+    pub fn abort_timed_out(&mut self, now_ms: i64, most: usize, records: &mut Vec<Record>) -> Vec<Arc<str>> {
         let timed_out: Vec<Arc<str>> = self
             .by_id
             .iter()
@@ -17,6 +17,7 @@ impl Transactions {
                 txn.state == TxnState::Ongoing && now_ms.saturating_sub(since) > i64::from(txn.timeout_ms)
             })
             .map(|(id, _)| id.clone())
+            .take(most)
             .collect();
         for id in &timed_out {
             self.fence_and_abort(now_ms, id, records);

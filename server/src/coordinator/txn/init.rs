@@ -94,7 +94,11 @@ fn may_own(producer: &Producer, own: (i64, i16)) -> bool {
 /// The producer that begins; none when it needs an id that is not there.
 fn next_producer(current: &Producer, request: &InitRequest) -> Result<Option<Producer>, TxnError> {
     let own_epoch = request.own.map(|(_, epoch)| epoch);
-    if current.is_exhausted() && own_epoch.is_none_or(|own| current.epoch == Some(own)) {
+    // A fence takes the epoch behind the last one, which nobody is ever given.
+    let is_spent = current.epoch.is_some_and(|epoch| epoch > LAST_EPOCH);
+    let may_be_replaced = own_epoch
+        .is_none_or(|own| current.epoch == Some(own) || (is_spent && current.last_epoch == Some(own)));
+    if current.is_exhausted() && may_be_replaced {
         return Ok(request.fresh.map(|id| Producer {
             id,
             epoch: Some(0),
@@ -105,9 +109,7 @@ fn next_producer(current: &Producer, request: &InitRequest) -> Result<Option<Pro
     let raised = current.raised();
     match own_epoch {
         None => Ok(Some(Producer { last_epoch: None, ..raised })),
-        Some(own) if current.epoch.is_none_or(|epoch| epoch == own) => {
-            Ok(Some(Producer { last_epoch: current.epoch, ..raised }))
-        }
+        Some(own) if current.epoch.is_none_or(|epoch| epoch == own) => Ok(Some(raised)),
         // It was raised already, and the answer did not arrive.
         Some(own) if current.last_epoch == Some(own) => Ok(Some(*current)),
         Some(_) => Err(TxnError::ProducerFenced),

@@ -22,9 +22,8 @@ impl Transactions {
         offsets: Vec<(TopicPartition, OffsetValue)>,
         records: &mut Vec<Record>,
     ) -> Result<(), TxnError> {
-        let known = self.open_or_begin(asker)?;
-        if !asker.raises_epochs && (known.state != TxnState::Ongoing || !known.groups.contains_key(group_id))
-        {
+        let known = self.extendable(asker)?;
+        if known.state != TxnState::Ongoing || !known.groups.contains_key(group_id) {
             return Err(TxnError::NotIncluded);
         }
         let mut txn = extended(known, now_ms, asker);

@@ -100,7 +100,8 @@ impl Producer {
 
     /// One epoch up.
     pub(super) fn raised(self) -> Self {
-        Self { epoch: Some(self.epoch.map_or(0, |epoch| epoch.saturating_add(1))), ..self }
+        let epoch = self.epoch.map_or(0, |epoch| epoch.saturating_add(1));
+        Self { epoch: Some(epoch), last_epoch: self.epoch, ..self }
     }
 }
 

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::state::LAST_EPOCH;
 use super::*;
+use crate::coordinator::limits::{GROUP_ID_BYTES_MAX, GROUPS_PER_TXN_MAX};
 
 const ID: &str = "orders";
 const NOW: i64 = 1_700_000_000_000;
@@ -291,16 +292,42 @@ fn a_transaction_past_its_timeout_is_aborted_and_its_producer_fenced() {
         let own = Asker { raises_epochs, ..version_1(driver.begin()) };
         driver.add(&own, 0).unwrap();
         driver.now_ms += i64::from(TIMEOUT_MS);
-        let timed_out = driver.run(|txns, now_ms, records| txns.abort_timed_out(now_ms, records));
+        let timed_out = driver.run(|txns, now_ms, records| txns.abort_timed_out(now_ms, usize::MAX, records));
         assert!(timed_out.is_empty());
         driver.now_ms += 1;
-        let timed_out = driver.run(|txns, now_ms, records| txns.abort_timed_out(now_ms, records));
+        let timed_out = driver.run(|txns, now_ms, records| txns.abort_timed_out(now_ms, usize::MAX, records));
         assert_eq!(timed_out, [ID.into()]);
         assert_eq!(driver.state(), TxnState::PrepareAbort);
         driver.complete();
         assert_eq!(driver.add(&own, 0), Err(TxnError::ProducerFenced));
-        let epoch = if raises_epochs { 2 } else { 1 };
-        assert_eq!(driver.txns.get(ID).unwrap().producer.epoch, Some(epoch));
+        let fenced = driver.txns.get(ID).unwrap().producer;
+        assert_eq!(fenced.epoch, Some(1));
+        // Version 2 is told by its own end; either version by asking who it is.
+        let ended = if raises_epochs {
+            (Ok(Ended::Already(fenced)), Err(TxnError::InvalidState))
+        } else {
+            (Err(TxnError::ProducerFenced), Err(TxnError::ProducerFenced))
+        };
+        assert_eq!((driver.end(&own, false), driver.end(&own, true)), ended);
+        assert_eq!(driver.init(Some((fenced.id, 0))), Ok(Initialized::Ready(fenced)));
+    }
+}
+
+// semantics 3.4.1
+#[test]
+fn the_epoch_behind_the_last_one_is_for_fencing_and_given_to_nobody() {
+    for raises_epochs in [false, true] {
+        let mut driver = Driver::new();
+        let mut own = Asker { raises_epochs, ..version_1(driver.begin()) };
+        driver.set_epoch(LAST_EPOCH);
+        own.producer_epoch = LAST_EPOCH;
+        driver.add(&own, 0).unwrap();
+        let own_init = Some((own.producer_id, LAST_EPOCH));
+        assert_eq!(driver.init(own_init), Ok(Initialized::Aborting));
+        driver.complete();
+        let Ok(Initialized::Ready(next)) = driver.init(own_init) else { panic!("the producer goes on") };
+        assert_eq!((next.id, next.epoch), (101, Some(0)));
+        assert_eq!(driver.add(&own, 0), Err(TxnError::InvalidProducerIdMapping), "a zombie");
     }
 }
 
@@ -346,8 +373,9 @@ fn offsets_wait_for_the_end_of_their_transaction() {
     assert_eq!(ended[0].offsets, [(partition(0).0, 0, offset(7, 2))]);
     driver.complete();
     assert!(driver.txns.pending.is_empty());
-    // Version 2 takes the group in by itself; deleted offsets do not come back.
+    // Deleted offsets do not come back.
     let own = version_2(driver.begin());
+    driver.run(|txns, now_ms, records| txns.add_group(now_ms, &own, &group, records)).unwrap();
     driver
         .run(|txns, now_ms, records| txns.add_offsets(now_ms, &own, &group, pending(offset(9, 3)), records))
         .unwrap();
@@ -355,6 +383,21 @@ fn offsets_wait_for_the_end_of_their_transaction() {
     assert!(driver.txns.pending.is_empty());
     prepared(driver.end(&own, true));
     assert!(driver.txns.get(ID).unwrap().ended_offsets().is_empty());
+}
+
+#[test]
+fn a_transaction_has_a_bound_of_groups_and_of_their_names() {
+    let mut driver = Driver::new();
+    let own = version_1(driver.begin());
+    let add = |driver: &mut Driver, group: String| {
+        driver.run(|txns, now_ms, records| txns.add_group(now_ms, &own, &group.into(), records))
+    };
+    assert_eq!(add(&mut driver, "g".repeat(GROUP_ID_BYTES_MAX + 1)), Err(TxnError::InvalidRequest));
+    for index in 0..GROUPS_PER_TXN_MAX {
+        add(&mut driver, index.to_string()).unwrap();
+    }
+    assert_eq!(add(&mut driver, "one more".into()), Err(TxnError::InvalidRequest));
+    add(&mut driver, "0".into()).expect("it is there already");
 }
 
 // semantics 3.4.11

@@ -14,20 +14,18 @@ use chronik_protocol::codec::messages::{
 };
 use chronik_protocol::message;
 use futures_util::future::join_all;
-use regex::Regex;
 
 use crate::coordinator::txn::{TxnDescription, TxnError, TxnFilter, TxnState};
 use crate::error_code::ErrorCode;
 use crate::handlers::distinct::distinct;
 use crate::internal_topics;
+use crate::pattern::whole;
 use crate::request::RequestContext;
 
 /// "None" on the wire.
 const NONE: i64 = -1;
 /// Kafka's states that no transactional id here is ever seen in; a filter may name them.
 const NEVER_SEEN: [&str; 2] = ["Dead", "PrepareEpochFence"];
-/// Bytes that a pattern may compile to; a larger one is refused.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// DescribeTransactions.
 pub async fn describe(
@@ -126,9 +124,4 @@ pub async fn list(ctx: &RequestContext, request: ListTransactionsRequest) -> Lis
 
 fn failed(error: &TxnError) -> ListTransactionsResponse {
     message!(ListTransactionsResponse { error_code: ErrorCode::from(error).code() })
-}
-
-/// A pattern that has to match all of an id.
-fn whole(pattern: &str) -> Result<Regex, regex::Error> {
-    regex::RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(PATTERN_BYTES_MAX).build()
 }

@@ -81,6 +81,25 @@ async fn add_all(
     if request.transactional_id.is_empty() {
         return vec![ErrorCode::InvalidRequest; count];
     }
+    if request.group_id.is_empty() {
+        return vec![ErrorCode::InvalidGroupId; count];
+    }
+    let asker = asker(
+        &request.transactional_id,
+        request.producer_id,
+        request.producer_epoch,
+        ctx.api_version >= IMPLICIT,
+    );
+    let group_id: Arc<str> = (&*request.group_id).into();
+    let refused = |error: &TxnError| match error {
+        TxnError::NotIncluded if ctx.api_version < TELLS_ABORTABLE => ErrorCode::InvalidTxnState,
+        // Kafka's group coordinator tells clients of every version so.
+        error => code(error, false),
+    };
+    // The transaction first: in Kafka it is begun although the group refuses.
+    if let Err(error) = ctx.broker.txns.include_group(&asker, &group_id) {
+        return vec![refused(&error); count];
+    }
     let partitions: Vec<TopicPartition> =
         offsets.iter().map(|offset| (offset.topic, offset.partition)).collect();
     let admitted = match ctx.broker.groups.admit_transactional(commit_request(request, offsets)).await {
@@ -92,22 +111,11 @@ async fn add_all(
         .zip(&admitted)
         .filter_map(|(partition, admitted)| Some((partition, admitted.as_ref().ok()?.clone())))
         .collect();
-    let asker = asker(
-        &request.transactional_id,
-        request.producer_id,
-        request.producer_epoch,
-        ctx.api_version >= IMPLICIT,
-    );
-    let group_id: Arc<str> = (&*request.group_id).into();
     let added = ctx.broker.txns.add_offsets(&asker, &group_id, kept).await;
     let outcomes = admitted.iter().map(|admitted| match (admitted, &added) {
         (Err(error), _) => ErrorCode::from(error),
         (Ok(_), Ok(())) => ErrorCode::None,
-        (Ok(_), Err(TxnError::NotIncluded)) if ctx.api_version < TELLS_ABORTABLE => {
-            ErrorCode::InvalidTxnState
-        }
-        // Kafka's group coordinator tells clients of every version so.
-        (Ok(_), Err(error)) => code(error, false),
+        (Ok(_), Err(error)) => refused(error),
     });
     outcomes.collect()
 }

@@ -1,5 +1,6 @@
 //! AddPartitionsToTxn: all or nothing for each transaction (Kafka's `KafkaApis.handleAddPartitionsToTxnRequest`).
 
+use chronik_engine::topic::TopicMap;
 use chronik_protocol::codec::StrBytes;
 use chronik_protocol::codec::messages::add_partitions_to_txn_request::{
     AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
@@ -14,6 +15,7 @@ use futures_util::future::join_all;
 use super::{TELLS_FENCED, asker, code};
 use crate::coordinator::txn::TopicPartition;
 use crate::error_code::ErrorCode;
+use crate::internal_topics;
 use crate::request::RequestContext;
 
 /// First version that takes several transactions at once, and may ask only whether partitions are in them.
@@ -45,39 +47,41 @@ async fn add_to_one(
     ctx: &RequestContext,
     transaction: &AddPartitionsToTxnTransaction,
 ) -> Vec<AddPartitionsToTxnTopicResult> {
-    let topics = &transaction.topics;
+    let results = |outcome: &mut dyn FnMut() -> ErrorCode| results(ctx, &transaction.topics, outcome);
     if transaction.transactional_id.is_empty() {
-        return results(topics, |_, _| ErrorCode::InvalidRequest);
+        return results(&mut || ErrorCode::InvalidRequest);
     }
-    let found: Option<Vec<TopicPartition>> = topics
-        .iter()
-        .flat_map(|topic| topic.partitions.iter().map(|index| place(ctx, &topic.name, *index)))
-        .collect();
-    let Some(found) = found else {
-        return results(topics, |topic, index| match place(ctx, topic, index) {
-            Some(_) => ErrorCode::OperationNotAttempted,
-            None => ErrorCode::UnknownTopicOrPartition,
+    let known = ctx.broker.engine.topics();
+    let named = transaction.topics.iter();
+    let asked = named.flat_map(|topic| topic.partitions.iter().map(|index| (&topic.name, *index)));
+    let found: Vec<Result<TopicPartition, ErrorCode>> =
+        asked.map(|(topic, index)| place(&known, topic, index)).collect();
+    if found.iter().any(Result::is_err) {
+        let mut found = found.into_iter();
+        return results(&mut || match found.next() {
+            Some(Err(error)) => error,
+            _ => ErrorCode::OperationNotAttempted,
         });
-    };
+    }
+    let found: Vec<TopicPartition> = found.into_iter().flatten().collect();
     // Clients of version 2 add partitions by writing to them; who asks here is of version 1.
     let asker =
         asker(&transaction.transactional_id, transaction.producer_id, transaction.producer_epoch, false);
     let txns = &ctx.broker.txns;
     let refused = |error| {
         let code = code(&error, ctx.api_version >= TELLS_FENCED);
-        ctx.broker.metrics.error(code);
-        results(topics, |_, _| code)
+        results(&mut || code)
     };
     if !transaction.verify_only {
         return match txns.add_partitions(&asker, &found).await {
-            Ok(()) => results(topics, |_, _| ErrorCode::None),
+            Ok(()) => results(&mut || ErrorCode::None),
             Err(error) => refused(error),
         };
     }
     match txns.verify(&asker, &found).await {
         Ok(included) => {
             let mut included = included.into_iter();
-            results(topics, |_, _| match included.next() {
+            results(&mut || match included.next() {
                 Some(true) => ErrorCode::None,
                 _ => ErrorCode::TransactionAbortable,
             })
@@ -86,23 +90,30 @@ async fn add_to_one(
     }
 }
 
-/// The partition, if it exists.
-fn place(ctx: &RequestContext, topic: &StrBytes, index: i32) -> Option<TopicPartition> {
-    let topics = ctx.broker.engine.topics();
-    let topic = topics.get(topic)?;
-    topic.log(index)?;
-    Some((topic.id, u32::try_from(index).ok()?))
+/// The partition, or why it cannot be in a transaction.
+fn place(topics: &TopicMap, name: &StrBytes, index: i32) -> Result<TopicPartition, ErrorCode> {
+    if internal_topics::is_internal(name) {
+        // The broker's own; in Kafka nobody but brokers may write there.
+        return Err(ErrorCode::TopicAuthorizationFailed);
+    }
+    let topic = topics.get(name).filter(|topic| topic.log(index).is_some());
+    let found = topic.and_then(|topic| Some((topic.id, u32::try_from(index).ok()?)));
+    found.ok_or(ErrorCode::UnknownTopicOrPartition)
 }
 
+/// An answer for each partition, in order.
 fn results(
+    ctx: &RequestContext,
     topics: &[AddPartitionsToTxnTopic],
-    mut outcome: impl FnMut(&StrBytes, i32) -> ErrorCode,
+    outcome: &mut dyn FnMut() -> ErrorCode,
 ) -> Vec<AddPartitionsToTxnTopicResult> {
     let results = topics.iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|index| {
+            let error = outcome();
+            ctx.broker.metrics.error(error);
             message!(AddPartitionsToTxnPartitionResult {
                 partition_index: *index,
-                partition_error_code: outcome(&topic.name, *index).code(),
+                partition_error_code: error.code(),
             })
         });
         let partitions = partitions.collect();

@@ -240,7 +240,12 @@ impl Driver {
     }
 
     fn expire(&mut self) {
-        let effects = self.groups.expire(self.now, &topic_name);
+        self.expire_but(&[]);
+    }
+
+    /// While transactions hold offsets for these.
+    fn expire_but(&mut self, waiting: &[(Uuid, u32)]) {
+        let effects = self.groups.expire(self.now, &topic_name, &|_| waiting.to_vec());
         self.run(effects);
     }
 

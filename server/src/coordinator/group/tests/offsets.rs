@@ -141,6 +141,21 @@ fn offsets_of_a_simple_consumer_expire_by_commit_time_and_the_group_with_the_las
 
 // semantics 3.7.8
 #[test]
+fn what_a_transaction_holds_an_offset_for_stays_and_so_does_its_group() {
+    let mut driver = Driver::new();
+    driver.commit(commit_request("", -1, &[(1, 0, 5), (1, 1, 6)])).unwrap();
+    driver.advance(RETENTION_MS);
+    driver.expire_but(&[(topic(1), 0)]);
+    assert_eq!((driver.committed(1, 0), driver.committed(1, 1)), (Some(5), None));
+    // Of a partition that has no offset yet.
+    driver.expire_but(&[(topic(1), 2)]);
+    assert_eq!((driver.committed(1, 0), driver.groups.len()), (None, 1));
+    driver.expire();
+    assert!(driver.groups.is_empty());
+}
+
+// semantics 3.7.8
+#[test]
 fn offsets_of_a_group_expire_after_it_became_empty_however_old_they_are() {
     let mut driver = Driver::without_delay();
     let member_id = driver.stable_group(1).remove(0).member_id;
