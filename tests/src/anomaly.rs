@@ -8,7 +8,9 @@ pub mod client;
 pub mod faults;
 pub mod history;
 pub mod process;
+pub mod sender;
 pub mod stable;
+pub mod version_2;
 pub mod workload;
 
 mod aborted;

@@ -301,6 +301,19 @@ public final class TransactionSuite {
             producer.commitTransaction();
         }
         Harness.same(read(topic, 1, "read_committed").get(0), List.of("again"), "read_committed at the end");
+        // One that notices goes on by itself (KIP-890): its epoch was raised once, and its abort tells it so.
+        try (var producer = producer("goes-on-" + topic, "transaction.timeout.ms", "1000")) {
+            producer.initTransactions();
+            producer.beginTransaction();
+            long left = producer.send(new ProducerRecord<>(topic, 0, null, "abandoned, too")).get().offset();
+            Harness.until("the second abort", () -> end(topic, "read_committed") == left + 2);
+            Harness.refused(Exception.class, () -> producer.send(new ProducerRecord<>(topic, 0, null, "too late")).get(), "the late record");
+            producer.abortTransaction();
+            producer.beginTransaction();
+            producer.send(new ProducerRecord<>(topic, 0, null, "goes on"));
+            producer.commitTransaction();
+        }
+        Harness.same(read(topic, 1, "read_committed").get(0), List.of("again", "goes on"), "read_committed after going on");
     }
 
     private void restart() throws Exception {

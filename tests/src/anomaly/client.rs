@@ -111,12 +111,17 @@ pub fn producer(address: SocketAddr, transactional_id: Option<&str>) -> Producin
     config.create_with_context(Acknowledged::default()).expect("a good configuration")
 }
 
+/// The bytes that stand for a value.
+pub fn payload(key: Key, value: Value) -> Vec<u8> {
+    // As long as its number says: batches of all sizes.
+    let length = (value.wrapping_mul(37) % VALUE_BYTES_MAX as u64) as usize;
+    RecordId { producer: key, sequence: value }.encode(length)
+}
+
 /// Hands a value over; false when the producer takes none.
 pub fn send(producer: &Producing, key: Key, value: Value) -> bool {
     let (topic, partition) = place_of(key);
-    // As long as its number says: batches of all sizes.
-    let length = (value.wrapping_mul(37) % VALUE_BYTES_MAX as u64) as usize;
-    let payload = RecordId { producer: key, sequence: value }.encode(length);
+    let payload = payload(key, value);
     let record: BaseRecord<'_, (), [u8], _> = BaseRecord::with_opaque_to(topic, Box::new(value));
     producer.send(record.partition(partition).payload(&payload)).is_ok()
 }

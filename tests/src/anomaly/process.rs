@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::producer::Producer;
 
-use super::client::{self, Consuming, Producing, locked};
+use super::client::{self, Consuming, locked};
 use super::history::{Action, Key, Outcome, Process as Number, Step, Ticket};
+use super::sender::{Remedy, Sender, Trouble};
+use super::version_2::Version2;
 use super::workload::{ALPHA, BETA, KEYS, Mode, Role, Seat, Shared, keys_of_topics};
 use crate::random::Random;
 
@@ -47,7 +47,7 @@ pub struct Process<'a> {
     shared: &'a Shared,
     seat: &'a Seat,
     number: Number,
-    producer: Producing,
+    producer: Sender,
     consumer: Consuming,
     group: String,
     keys: BTreeSet<Key>,
@@ -60,8 +60,7 @@ pub struct Process<'a> {
 impl<'a> Process<'a> {
     /// Opens clients and chooses partitions; none when that did not succeed, or there is no time left.
     pub fn open(shared: &'a Shared, seat: &'a Seat, dice: &mut Random) -> Option<Self> {
-        let transactional_id = seat.is_transactional.then(|| format!("seat-{}", seat.number));
-        let producer = client::producer(shared.address, transactional_id.as_deref());
+        let producer = sender(shared, seat);
         if seat.is_transactional && !init(shared, &producer) {
             return None;
         }
@@ -157,8 +156,8 @@ impl<'a> Process<'a> {
     fn send_one(&mut self, dice: &mut Random) -> bool {
         let (key, value) = (dice.below(KEYS as usize) as Key, self.shared.value());
         let ticket = self.invoke(Action::Transact(vec![Step::Send { key, value, offset: None }]));
-        let sent = client::send(&self.producer, key, value);
-        let offset = if sent { self.producer.context().0.wait_for(value, DELIVERY) } else { None };
+        let sent = self.producer.send(key, value);
+        let offset = if sent { self.producer.wait_for(value, DELIVERY) } else { None };
         let outcome = match (sent, offset) {
             (false, _) => Outcome::Fail,
             (true, Some(_)) => Outcome::Ok,
@@ -192,7 +191,7 @@ impl<'a> Process<'a> {
         let End(outcome, is_usable) = self.attempt(ticket, &mut plan, dice);
         for step in &mut plan {
             if let Step::Send { value, offset, .. } = step {
-                *offset = self.producer.context().0.offset_of(*value);
+                *offset = self.producer.offset_of(*value);
             }
         }
         if outcome == Outcome::Ok {
@@ -215,14 +214,14 @@ impl<'a> Process<'a> {
 
     /// Goes through a transaction as far as it gets. A failure before the commit is asked for is a failure for good.
     fn attempt(&mut self, ticket: Ticket, plan: &mut Vec<Step>, dice: &mut Random) -> End {
-        if let Err(error) = self.producer.begin_transaction() {
+        if let Err(error) = self.producer.begin() {
             self.shared.note("begin", &error);
             return End(Outcome::Fail, false);
         }
         if let Err(error) = self.carry_out(ticket, plan) {
             self.shared.note("in a transaction", &error);
             // A request may have gone unanswered here as well.
-            self.is_doubtful.set(true);
+            self.doubt();
             return End(Outcome::Fail, self.abort());
         }
         let fate = match dice.below(100) {
@@ -244,14 +243,14 @@ impl<'a> Process<'a> {
         }
     }
 
-    fn carry_out(&mut self, ticket: Ticket, plan: &mut Vec<Step>) -> KafkaResult<()> {
+    fn carry_out(&mut self, ticket: Ticket, plan: &mut Vec<Step>) -> Result<(), Trouble> {
         let mut polled: BTreeMap<Key, Offset> = BTreeMap::new();
         let mut at = 0;
         while let Some(step) = plan.get_mut(at) {
             match step {
                 Step::Send { key, value, .. } => {
-                    if !client::send(&self.producer, *key, *value) {
-                        return Err(KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+                    if !self.producer.send(*key, *value) {
+                        return Err(Trouble::new(Remedy::Abort, "a record was not taken"));
                     }
                 }
                 Step::Poll(records) => {
@@ -269,9 +268,8 @@ impl<'a> Process<'a> {
             return Ok(());
         }
         locked(&self.shared.history).commits_for(ticket, &self.group);
-        let group = self.consumer.group_metadata().ok_or(KafkaError::Canceled)?;
-        let offsets = client::list(polled);
-        self.insist(|| self.producer.send_offsets_to_transaction(&offsets, &group, CALL))
+        let positions: Vec<_> = polled.into_iter().collect();
+        self.insist(|| self.producer.send_offsets(positions.clone(), &self.group, &self.consumer, CALL))
     }
 
     /// One record out for each record in, written down before it leaves.
@@ -290,9 +288,9 @@ impl<'a> Process<'a> {
         if self.insist(|| self.producer.flush(CALL)).is_err() {
             return End(Outcome::Fail, self.abort());
         }
-        match self.insist(|| self.producer.commit_transaction(CALL)) {
+        match self.insist(|| self.producer.end(true, CALL)) {
             Ok(()) => End(Outcome::Ok, true),
-            Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => {
+            Err(error) if error.remedy == Remedy::Abort => {
                 self.shared.note("commit", &error);
                 // A broker that had committed would refuse to abort.
                 if self.abort() { End(Outcome::Fail, true) } else { End(Outcome::Info, false) }
@@ -306,16 +304,14 @@ impl<'a> Process<'a> {
 
     /// Commits after another producer took the id over: a zombie, which the broker must refuse.
     fn commit_fenced(&self) -> End {
-        let successor = client::producer(self.shared.address, Some(&format!("seat-{}", self.seat.number)));
+        let successor = sender(self.shared, self.seat);
         if !init(self.shared, &successor) {
             return End(Outcome::Fail, false);
         }
-        let committed = self.insist(|| self.producer.commit_transaction(CALL));
+        let committed = self.insist(|| self.producer.end(true, CALL));
         let outcome = match &committed {
             Ok(()) => Outcome::Ok,
-            Err(KafkaError::Transaction(error)) if error.is_fatal() || error.txn_requires_abort() => {
-                Outcome::Fail
-            }
+            Err(error) if matches!(error.remedy, Remedy::Fenced | Remedy::Abort) => Outcome::Fail,
             Err(_) => Outcome::Info,
         };
         if committed.is_ok() {
@@ -326,7 +322,7 @@ impl<'a> Process<'a> {
 
     /// Whether the transaction was aborted and the producer can go on.
     fn abort(&self) -> bool {
-        let aborted = self.insist(|| self.producer.abort_transaction(CALL));
+        let aborted = self.insist(|| self.producer.end(false, CALL));
         aborted.inspect_err(|error| self.shared.note("abort", error)).is_ok()
     }
 
@@ -336,20 +332,21 @@ impl<'a> Process<'a> {
     /// and sent again could be done twice, the second time to the producer's next transaction: Jepsen's report on
     /// Bufstream 0.1.0 shows it in Kafka. As it advises, a producer is not used again after such a delay; its
     /// successor has another epoch.
-    fn insist(&self, mut call: impl FnMut() -> KafkaResult<()>) -> KafkaResult<()> {
+    fn insist(&self, mut call: impl FnMut() -> Result<(), Trouble>) -> Result<(), Trouble> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match call() {
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
-                    self.shared.note("asked again", &error);
-                }
-                Err(KafkaError::Flush(error)) if Instant::now() < deadline => {
+                Err(error) if error.remedy == Remedy::Repeat && Instant::now() < deadline => {
                     self.shared.note("asked again", &error);
                 }
                 done => return done,
             }
-            self.is_doubtful.set(true);
+            self.doubt();
         }
+    }
+
+    fn doubt(&self) {
+        self.is_doubtful.set(!self.producer.is_safe_after_delays());
     }
 
     /// Goes back to where the group stands, after what was polled did not count; whether that succeeded.
@@ -367,17 +364,26 @@ impl<'a> Process<'a> {
     }
 }
 
+/// A producer for the seat; it has to be registered before it begins a transaction.
+fn sender(shared: &Shared, seat: &Seat) -> Sender {
+    let id = format!("seat-{}", seat.number);
+    if seat.is_version_2 {
+        return Sender::Version2(Version2::new(shared.address, id));
+    }
+    Sender::Rdkafka(client::producer(shared.address, seat.is_transactional.then_some(&*id)))
+}
+
 fn consumer(shared: &Shared, seat: &Seat, group: &str) -> Consuming {
     let assignor = if seat.role == Role::Transform { "cooperative-sticky" } else { "range" };
     client::consumer(shared.address, group, assignor, seat.is_transactional)
 }
 
 /// Registers the transactional id; false when there is no time left, or the producer is of no use.
-fn init(shared: &Shared, producer: &Producing) -> bool {
+fn init(shared: &Shared, producer: &Sender) -> bool {
     while !shared.stopping() {
-        match producer.init_transactions(CALL) {
+        match producer.init(CALL) {
             Ok(()) => return true,
-            Err(KafkaError::Transaction(error)) if error.is_retriable() => {}
+            Err(error) if error.remedy == Remedy::Repeat => {}
             Err(error) => {
                 shared.note("init", &error);
                 return false;

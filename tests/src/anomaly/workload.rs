@@ -77,6 +77,8 @@ pub struct Seat {
     pub mode: Mode,
     /// Whether they use transactions, and read committed records only.
     pub is_transactional: bool,
+    /// Whether those are of version 2 (KIP-890).
+    pub is_version_2: bool,
 }
 
 /// Seats for a run.
@@ -88,8 +90,12 @@ pub fn seats(is_transactional: bool) -> Vec<Seat> {
     } else {
         kinds.extend([(Role::Mixed, Mode::Assign), (Role::Mixed, Mode::Subscribe)]);
     }
-    let numbered = kinds.into_iter().zip(0..);
-    numbered.map(|((role, mode), number)| Seat { number, role, mode, is_transactional }).collect()
+    let versions = kinds.into_iter().map(|(role, mode)| (role, mode, false));
+    let more = [(Role::Mixed, Mode::Assign, true); 2].into_iter().filter(|_| is_transactional);
+    let numbered = versions.chain(more).zip(0..);
+    let seat =
+        |((role, mode, is_version_2), number)| Seat { number, role, mode, is_transactional, is_version_2 };
+    numbered.map(seat).collect()
 }
 
 /// What the threads share.

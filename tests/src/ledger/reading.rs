@@ -35,6 +35,16 @@ impl Caller {
         Ok(Self { client: Client::try_connect(address)?, correlation_id: 0 })
     }
 
+    /// As [`connect`](Self::connect), for calls that wait no longer than `answer` for their response.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn connect_for(address: SocketAddr, answer: Duration) -> std::io::Result<Self> {
+        let caller = Self::connect(address)?;
+        caller.client.stream().set_read_timeout(Some(answer))?;
+        Ok(caller)
+    }
+
     /// Sends a request and waits for its response. After an error the connection is of no more use.
     ///
     /// # Errors
