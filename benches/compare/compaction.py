@@ -141,7 +141,7 @@ def measure(options, directory):
         ("time", f"{seconds:.0f} s, {moved / seconds:.0f} MB/s read and written"),
         ("resident memory before, most", f"{before_mb:.0f} MB, {largest_mb:.0f} MB"),
         ("produce p99 alone, beside", f"{alone:.2f} ms, {latency[0]:.2f} ms: {latency[0] / alone:.2f}x"),
-        ("disk before, 45 s after", f"{before_disk:.0f} MB, {after_disk:.0f} MB"),
+        (f"disk before, {options.wait:.0f} s after", f"{before_disk:.0f} MB, {after_disk:.0f} MB"),
     ], latency[0] / alone <= RATIO_MAX and largest_mb <= MEMORY_MB_MAX
 
 
