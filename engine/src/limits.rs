@@ -10,6 +10,9 @@ pub const TIMESTAMP_SCAN_BYTES: usize = 1 << 20;
 /// Bytes a batch may have once decompressed, when the engine looks inside it for a timestamp, or cleans it.
 pub const DECOMPRESSED_BYTES_MAX: usize = 1 << 30;
 
+/// Bytes that one step of the cleaner reads, give or take one batch; what is produced meanwhile shares the processor with it.
+pub const CLEAN_SCAN_BYTES: usize = 256 << 10;
+
 /// Bytes of rewritten batches that the cleaner commits at once, give or take one batch; appends wait no longer than that
 /// takes to write.
 pub const CLEAN_COMMIT_BYTES: usize = 256 << 10;

@@ -126,7 +126,7 @@ impl PartitionLog {
             if next >= end {
                 return Ok(None);
             }
-            let batches = self.scan_batches(next, end).await?;
+            let batches = self.scan_batches(next, end, TIMESTAMP_SCAN_BYTES).await?;
             if batches.is_empty() {
                 return Ok(None);
             }
@@ -150,7 +150,8 @@ impl PartitionLog {
         let mut best: Option<TimestampOffset> = None;
         let mut next = self.offsets().readable_from;
         while next < end.min(self.high_watermark()) {
-            let batches = self.scan_batches(next, end.min(self.high_watermark())).await?;
+            let batches =
+                self.scan_batches(next, end.min(self.high_watermark()), TIMESTAMP_SCAN_BYTES).await?;
             if batches.is_empty() {
                 break;
             }
@@ -168,11 +169,16 @@ impl PartitionLog {
         Ok(best)
     }
 
-    pub(super) async fn scan_batches(&self, from: i64, to: i64) -> Result<Vec<Bytes>, ReadError> {
+    pub(super) async fn scan_batches(
+        &self,
+        from: i64,
+        to: i64,
+        bytes: usize,
+    ) -> Result<Vec<Bytes>, ReadError> {
         let range = keys::batch::range(self.id, from, to);
         let chunk = self
             .store
-            .scan(Keyspace::Batches, range, ScanLimit::bytes(TIMESTAMP_SCAN_BYTES))
+            .scan(Keyspace::Batches, range, ScanLimit::bytes(bytes))
             .await
             .map_err(|error| self.read_failed(error))?;
         Ok(chunk.entries.into_iter().map(|(_, batch)| batch).collect())

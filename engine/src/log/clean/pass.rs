@@ -19,7 +19,7 @@ use super::txn::Transactions;
 use super::{CleanError, CleanOptions, CleanReport, CleanStep};
 use crate::error::ReadError;
 use crate::keys::clean::PassValue;
-use crate::limits::{CLEAN_COMMIT_BATCHES, DECOMPRESSED_BYTES_MAX};
+use crate::limits::{CLEAN_COMMIT_BATCHES, CLEAN_SCAN_BYTES, DECOMPRESSED_BYTES_MAX};
 use crate::log::{AbortedTxn, LogConfig, PartitionLog, Segment};
 
 /// See the module.
@@ -167,7 +167,7 @@ impl CleanPass {
 
     async fn map_chunk(&mut self) -> Result<(), CleanError> {
         self.know_aborted().await?;
-        let batches = self.log.scan_batches(self.position, self.end).await?;
+        let batches = self.log.scan_batches(self.position, self.end, CLEAN_SCAN_BYTES).await?;
         for bytes in &batches {
             let view = checked(bytes)?;
             let header = view.header();
@@ -231,7 +231,7 @@ impl CleanPass {
         };
         let to = segment.next_offset.min(self.end);
         let batches = match self.position < to {
-            true => self.log.scan_batches(self.position, to).await?,
+            true => self.log.scan_batches(self.position, to, CLEAN_SCAN_BYTES).await?,
             false => Vec::new(),
         };
         for bytes in &batches {
