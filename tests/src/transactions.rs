@@ -1,6 +1,7 @@
 //! A transactional producer on a raw connection, by the newest protocol (KIP-890): Produce 12 takes partitions in,
 //! TxnOffsetCommit 5 groups, EndTxn 5 raises the epoch. While the broker is busy it asks again.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Loading, not available, not the coordinator, still completing.
 const BUSY: [i16; 4] = [14, 15, 16, 51];
 /// Not before the broker looks for abandoned transactions.
-const TIMEOUT_MS: i32 = 60_000;
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A transactional id that has its producer id.
 #[derive(Clone, Debug)]
@@ -31,6 +32,58 @@ pub struct Producer {
     /// As given by InitProducerId or EndTxn.
     pub epoch: i16,
     sequence: i32,
+}
+
+/// InitProducerId, as a producer that starts sends it.
+pub fn init_request(id: &str, timeout: Duration) -> messages::InitProducerIdRequest {
+    message!(messages::InitProducerIdRequest {
+        transactional_id: Some(id.into()),
+        transaction_timeout_ms: i32::try_from(timeout.as_millis()).expect("a short timeout"),
+        producer_id: -1,
+        producer_epoch: -1,
+    })
+}
+
+/// TxnOffsetCommit of a group without members: topic, partition and offset of each.
+pub fn offsets_request<'a>(
+    id: &str,
+    (producer_id, producer_epoch): (i64, i16),
+    group: &str,
+    offsets: impl IntoIterator<Item = (&'a str, i32, i64)>,
+) -> messages::TxnOffsetCommitRequest {
+    let mut topics: BTreeMap<&str, Vec<TxnOffsetCommitRequestPartition>> = BTreeMap::new();
+    for (topic, partition, offset) in offsets {
+        topics.entry(topic).or_default().push(message!(TxnOffsetCommitRequestPartition {
+            partition_index: partition,
+            committed_offset: offset,
+            committed_leader_epoch: -1,
+        }));
+    }
+    let topics = topics.into_iter().map(|(name, partitions)| {
+        message!(TxnOffsetCommitRequestTopic { name: name.into(), partitions: partitions })
+    });
+    message!(messages::TxnOffsetCommitRequest {
+        transactional_id: id.into(),
+        group_id: group.into(),
+        producer_id: producer_id,
+        producer_epoch: producer_epoch,
+        generation_id_or_member_epoch: -1,
+        topics: topics.collect(),
+    })
+}
+
+/// EndTxn.
+pub fn end_request(
+    id: &str,
+    (producer_id, producer_epoch): (i64, i16),
+    commit: bool,
+) -> messages::EndTxnRequest {
+    message!(messages::EndTxnRequest {
+        transactional_id: id.into(),
+        producer_id: producer_id,
+        producer_epoch: producer_epoch,
+        committed: commit,
+    })
 }
 
 /// Asks until the answer is not that the broker is busy.
@@ -51,12 +104,7 @@ impl Producer {
     /// # Panics
     /// When the broker refuses.
     pub fn start(client: &mut Client, id: &str) -> Self {
-        let request = message!(messages::InitProducerIdRequest {
-            transactional_id: Some(id.into()),
-            transaction_timeout_ms: TIMEOUT_MS,
-            producer_id: -1,
-            producer_epoch: -1,
-        });
+        let request = init_request(id, TIMEOUT);
         let (error, answer) = patiently(|| {
             let answer = client.call(&request, 5);
             (answer.error_code, answer)
@@ -93,20 +141,7 @@ impl Producer {
     /// # Panics
     /// When it is refused.
     pub fn commit_offset(&self, client: &mut Client, group: &str, topic: &str, offset: i64) {
-        let partition = message!(TxnOffsetCommitRequestPartition {
-            partition_index: 0,
-            committed_offset: offset,
-            committed_leader_epoch: -1,
-        });
-        let topic = message!(TxnOffsetCommitRequestTopic { name: topic.into(), partitions: vec![partition] });
-        let request = message!(messages::TxnOffsetCommitRequest {
-            transactional_id: self.id.as_str().into(),
-            group_id: group.into(),
-            producer_id: self.producer_id,
-            producer_epoch: self.epoch,
-            generation_id_or_member_epoch: -1,
-            topics: vec![topic],
-        });
+        let request = offsets_request(&self.id, (self.producer_id, self.epoch), group, [(topic, 0, offset)]);
         let (error, ()) = patiently(|| {
             let answer = client.call(&request, 5);
             (answer.topics[0].partitions[0].error_code, ())
@@ -116,12 +151,7 @@ impl Producer {
 
     /// The request that ends the transaction.
     pub fn end_request(&self, commit: bool) -> messages::EndTxnRequest {
-        message!(messages::EndTxnRequest {
-            transactional_id: self.id.as_str().into(),
-            producer_id: self.producer_id,
-            producer_epoch: self.epoch,
-            committed: commit,
-        })
+        end_request(&self.id, (self.producer_id, self.epoch), commit)
     }
 
     /// Ends the transaction; the error code. The epoch that comes with success is the next transaction's.

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chronik_protocol::batch::BatchBuilder;
+use chronik_protocol::batch::{BatchBuilder, BatchView};
 use chronik_protocol::codec::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use chronik_protocol::codec::messages::fetch_request::{FetchPartition, FetchTopic};
 use chronik_protocol::codec::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -200,6 +200,25 @@ pub fn batch(values: &[&[u8]]) -> Bytes {
         builder = builder.record(1, None, Some(value));
     }
     builder.build().expect("a small batch")
+}
+
+/// A record that was read: offset, key, value.
+pub type Found = (i64, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// The records of a batch that a broker gave.
+///
+/// # Panics
+/// When it is not a sound batch.
+pub fn records_of(batch: &[u8]) -> Vec<Found> {
+    let view = BatchView::new(batch).expect("a stored batch");
+    view.verify_crc().expect("its CRC holds");
+    let mut records = view.records(1 << 24).expect("its codec is known");
+    let mut found = Vec::new();
+    while let Some(record) = records.next_record().expect("a record") {
+        let offset = view.header().base_offset + i64::from(record.offset_delta);
+        found.push((offset, record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec)));
+    }
+    found
 }
 
 /// A Produce of one batch to one partition, by name.

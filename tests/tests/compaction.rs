@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use chronik_protocol::batch::{BatchBuilder, BatchHeader, BatchView, split_batches};
+use chronik_protocol::batch::{BatchBuilder, BatchHeader, split_batches};
 use chronik_tests::broker::{Broker, binary};
 use chronik_tests::random::Random;
-use chronik_tests::wire::{Client, produce_request};
+use chronik_tests::wire::{Client, produce_request, records_of};
 use serde_json::Value;
 
 /// What is promised: the space of what was cleaned comes back within a minute of the pass.
@@ -54,7 +54,10 @@ impl Ledger {
             let before = next;
             for batch in split_batches(records) {
                 next = BatchHeader::parse(&batch).expect("the test made it sound").last_offset() + 1;
-                found.extend(records_of(&batch));
+                let records = records_of(&batch).into_iter();
+                found.extend(
+                    records.map(|(offset, key, value)| (offset, (key.expect("each has one"), value))),
+                );
             }
             assert!(next > before, "a reader at {next} comes to the end at {high_watermark}");
         }
@@ -70,24 +73,6 @@ impl Ledger {
         }
         found.len()
     }
-}
-
-/// Key and value.
-type Pair = (Vec<u8>, Option<Vec<u8>>);
-
-fn records_of(batch: &[u8]) -> Vec<(i64, Pair)> {
-    let view = BatchView::new(batch).expect("the test made it sound");
-    view.verify_crc().expect("the test made it sound");
-    let mut walker = view.records(1 << 24).expect("the test made it sound");
-    let mut found = Vec::new();
-    while let Some(record) = walker.next_record().expect("the test made it sound") {
-        let offset = view.header().base_offset + i64::from(record.offset_delta);
-        found.push((
-            offset,
-            (record.key.expect("the test made it sound").to_vec(), record.value.map(<[u8]>::to_vec)),
-        ));
-    }
-    found
 }
 
 fn await_that(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {

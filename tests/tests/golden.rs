@@ -3,15 +3,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use chronik_protocol::batch::BatchHeader;
-use chronik_protocol::batch::{BatchView, split_batches};
+use chronik_protocol::batch::{BatchHeader, split_batches};
 use chronik_protocol::codec::messages;
 use chronik_protocol::codec::messages::describe_configs_request::DescribeConfigsResource;
 use chronik_protocol::codec::messages::offset_fetch_request::OffsetFetchRequestTopic;
 use chronik_protocol::message;
 use chronik_tests::broker::Broker;
 use chronik_tests::transactions::{Producer, stable_offset};
-use chronik_tests::wire::{Client, fetch_request};
+use chronik_tests::wire::{Client, fetch_request, records_of};
 
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a scratch directory");
@@ -44,15 +43,9 @@ fn format_1_opens_with_its_records_offsets_and_configs() {
 
     let (error, high_watermark, records) = client.fetch("golden", 0);
     assert_eq!((error, high_watermark), (0, 25));
-    let mut keys = Vec::new();
-    for batch in split_batches(records) {
-        let view = BatchView::new(&batch).expect("a stored batch");
-        view.verify_crc().expect("its CRC holds");
-        let mut records = view.records(1 << 20).expect("its codec is known");
-        while let Some(record) = records.next_record().expect("a record") {
-            keys.push(String::from_utf8_lossy(record.key.expect("a key")).into_owned());
-        }
-    }
+    let records = split_batches(records).flat_map(|batch| records_of(&batch));
+    let keys: Vec<String> =
+        records.map(|(_, key, _)| String::from_utf8(key.expect("a key")).expect("text")).collect();
     let expected = ["none", "gzip", "snappy", "lz4", "zstd"]
         .iter()
         .flat_map(|codec| (1..=5).map(move |number| format!("key-{codec}-{number}")));
@@ -84,21 +77,16 @@ fn committed(client: &mut Client, topic: &str) -> Vec<(i64, String)> {
     let aborted = partition.aborted_transactions.unwrap_or_default();
     let mut found = Vec::new();
     for batch in split_batches(partition.records.unwrap_or_default()) {
-        let view = BatchView::new(&batch).expect("a stored batch");
-        view.verify_crc().expect("its CRC holds");
-        let header: &BatchHeader = view.header();
+        let header = BatchHeader::parse(&batch).expect("a stored batch");
         let is_aborted = |txn: &messages::fetch_response::AbortedTransaction| {
             txn.producer_id == header.producer_id && txn.first_offset <= header.base_offset
         };
         if header.is_control() || aborted.iter().any(is_aborted) {
             continue;
         }
-        let base_offset = header.base_offset;
-        let mut records = view.records(1 << 20).expect("its codec is known");
-        while let Some(record) = records.next_record().expect("a record") {
-            let value = String::from_utf8_lossy(record.value.unwrap_or_default()).into_owned();
-            found.push((base_offset + i64::from(record.offset_delta), value));
-        }
+        let values =
+            records_of(&batch).into_iter().map(|(offset, _, value)| (offset, value.unwrap_or_default()));
+        found.extend(values.map(|(offset, value)| (offset, String::from_utf8(value).expect("text"))));
     }
     found
 }

@@ -33,10 +33,7 @@ impl Throttle {
                 self.owed_bytes = 0.0;
                 return;
             }
-            tokio::time::sleep(
-                Duration::try_from_secs_f64(wait_s).map_or(WAIT_MAX, |wait| wait.min(WAIT_MAX)),
-            )
-            .await;
+            tokio::time::sleep(Duration::from_secs_f64(wait_s.min(WAIT_MAX.as_secs_f64()))).await;
             let now = Instant::now();
             self.owed_bytes = (self.owed_bytes - rate * (now - since).as_secs_f64()).max(0.0);
             since = now;
@@ -50,7 +47,7 @@ pub trait Watch {
     fn bytes_per_second(&self) -> f64;
     /// A step was made; `whole` is what all passes of this cleaning have done.
     fn stepped(&mut self, step: CleanStep, whole: &Outcome);
-    /// Asked after each step: whether to leave the rest for later.
+    /// Asked after each step and while it is paid for: whether to leave the rest for later.
     fn is_over(&self) -> bool;
 }
 

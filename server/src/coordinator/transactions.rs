@@ -417,8 +417,8 @@ impl TxnCoordinator {
         ::metrics::counter!(name).increment(1);
     }
 
-    /// Writes the transaction's markers; none when a partition cannot be written to, and then the others are. When it is not the first try, where
-    /// nothing is open the marker is there, or nothing was ever written.
+    /// Writes the transaction's markers; `None` when one could not be written, and all others were. When it is not the first
+    /// try, where nothing is open the marker is there, or nothing was ever written.
     fn write_markers(
         &self,
         txn: &Txn,

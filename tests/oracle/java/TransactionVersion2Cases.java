@@ -90,6 +90,15 @@ final class TransactionVersion2Cases {
         return txn.w.call("DescribeTransactions", 0, "{transactionalIds:['%s']}".formatted(txn.id)).get("transactionStates").get(0).get("transactionState").asText();
     }
 
+    /** A transaction that a group's offsets may join: until version 5 it has to be told of the group first. */
+    private static Txn joined(Fixture f, Wire w, int version, String group) throws Exception {
+        Txn txn = Txn.start(f, w);
+        if (version < 5) {
+            txn.addOffsets(3, group);
+        }
+        return txn;
+    }
+
     private static void offsets(Map<String, ParityProbe.Case> c) {
         String stranger = ",memberId:'stranger',generationId:3";
         for (int v : new int[] {3, 4, 5}) {
@@ -97,29 +106,20 @@ final class TransactionVersion2Cases {
             c.put("3.4.10 TxnOffsetCommit v%d of an unknown member by a wrong producer".formatted(v), (f, w) -> {
                 String group = f.name();
                 String topic = f.topic();
-                Txn txn = Txn.start(f, w);
-                if (version < 5) {
-                    txn.addOffsets(3, group);
-                }
+                Txn txn = joined(f, w, version, group);
                 String out = Txn.codes(Txn.ask(w, "TxnOffsetCommit", version, Txn.offsetsBody(txn.id, txn.producer + 1_000_000, 0, group, topic, 5, stranger)));
                 return out + " epoch " + Txn.codes(Txn.ask(w, "TxnOffsetCommit", version, Txn.offsetsBody(txn.id, txn.producer, 7, group, topic, 5, stranger))) + " " + listed(w, group);
             });
             c.put("3.4.10 TxnOffsetCommit v%d of an unknown member by the right producer".formatted(v), (f, w) -> {
                 String group = f.name();
                 String topic = f.topic();
-                Txn txn = Txn.start(f, w);
-                if (version < 5) {
-                    txn.addOffsets(3, group);
-                }
+                Txn txn = joined(f, w, version, group);
                 return txn.offsets(version, group, topic, 5, stranger) + " " + state(txn) + " " + listed(w, group);
             });
             c.put("3.4.10 TxnOffsetCommit v%d that is refused makes no group".formatted(v), (f, w) -> {
                 String group = f.name();
                 String topic = f.topic();
-                Txn txn = Txn.start(f, w);
-                if (version < 5) {
-                    txn.addOffsets(3, group);
-                }
+                Txn txn = joined(f, w, version, group);
                 String body = Txn.offsetsBody(txn.id, txn.producer, txn.epoch, group, topic, 5, "").replace("'m'", "'" + "m".repeat(5000) + "'");
                 return Txn.codes(Txn.ask(w, "TxnOffsetCommit", version, body)) + " " + listed(w, group);
             });

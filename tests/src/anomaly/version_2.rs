@@ -9,11 +9,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use chronik_protocol::batch::BatchBuilder;
-use chronik_protocol::codec::messages::txn_offset_commit_request::{
-    TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
-};
-use chronik_protocol::codec::{RequestResponsePair, messages};
-use chronik_protocol::message;
+use chronik_protocol::codec::RequestResponsePair;
 use rdkafka::Offset;
 
 use super::client::{self, TRANSACTION_TIMEOUT};
@@ -21,6 +17,7 @@ use super::history::{Key, Value};
 use super::sender::{Remedy, Trouble};
 use super::workload::place_of;
 use crate::ledger::reading::Caller;
+use crate::transactions::{end_request, init_request, offsets_request};
 use crate::wire::produce_request;
 
 /// One request waits no longer for its answer before it is sent again: less than a pause.
@@ -99,12 +96,7 @@ impl Version2 {
 
     /// InitProducerId.
     pub(super) fn init(&self, timeout: Duration) -> Result<(), Trouble> {
-        let request = message!(messages::InitProducerIdRequest {
-            transactional_id: Some(self.id.as_str().into()),
-            transaction_timeout_ms: TRANSACTION_TIMEOUT.as_millis() as i32,
-            producer_id: -1,
-            producer_epoch: -1,
-        });
+        let request = init_request(&self.id, TRANSACTION_TIMEOUT);
         match self.ask(&request, 5, timeout, |answer| Some(answer.error_code)) {
             None => Err(Trouble::new(Remedy::Repeat, "InitProducerId: no answer")),
             Some((0, answer)) => {
@@ -151,31 +143,16 @@ impl Version2 {
 
     /// TxnOffsetCommit of a group without members.
     pub(super) fn send_offsets(&self, positions: Vec<(Key, Offset)>, group: &str) -> Result<(), Trouble> {
-        let mut topics: HashMap<&str, Vec<TxnOffsetCommitRequestPartition>> = HashMap::new();
-        for (key, offset) in positions {
-            let ((topic, partition), Offset::Offset(offset)) = (place_of(key), offset) else { continue };
-            topics.entry(topic).or_default().push(message!(TxnOffsetCommitRequestPartition {
-                partition_index: partition,
-                committed_offset: offset,
-                committed_leader_epoch: -1,
-            }));
-        }
-        let topics = topics.into_iter().map(|(name, partitions)| {
-            message!(TxnOffsetCommitRequestTopic { name: name.into(), partitions: partitions })
-        });
-        let (producer_id, producer_epoch) = {
+        let producer = {
             let mut state = self.state.borrow_mut();
             state.is_begun = true;
             (state.producer_id, state.epoch)
         };
-        let request = message!(messages::TxnOffsetCommitRequest {
-            transactional_id: self.id.as_str().into(),
-            group_id: group.into(),
-            producer_id: producer_id,
-            producer_epoch: producer_epoch,
-            generation_id_or_member_epoch: -1,
-            topics: topics.collect(),
+        let offsets = positions.into_iter().filter_map(|(key, offset)| {
+            let ((topic, partition), Offset::Offset(offset)) = (place_of(key), offset) else { return None };
+            Some((topic, partition, offset))
         });
+        let request = offsets_request(&self.id, producer, group, offsets);
         let answered = self.ask(&request, 5, PATIENCE, |answer| {
             let mut errors =
                 answer.topics.iter().flat_map(|topic| &topic.partitions).map(|one| one.error_code);
@@ -192,19 +169,14 @@ impl Version2 {
 
     /// EndTxn.
     pub(super) fn end(&self, commit: bool) -> Result<(), Trouble> {
-        let (producer_id, producer_epoch) = {
+        let producer = {
             let state = self.state.borrow();
             if !state.is_begun {
                 return Ok(());
             }
             (state.producer_id, state.epoch)
         };
-        let request = message!(messages::EndTxnRequest {
-            transactional_id: self.id.as_str().into(),
-            producer_id: producer_id,
-            producer_epoch: producer_epoch,
-            committed: commit,
-        });
+        let request = end_request(&self.id, producer, commit);
         let Some((code, answer)) = self.ask(&request, 5, PATIENCE, |answer| Some(answer.error_code)) else {
             return Err(Trouble::new(Remedy::None, "EndTxn: no answer"));
         };

@@ -216,10 +216,11 @@ impl PartitionLog {
         };
         let ticket = self.store.commit(write, durability);
         state.last_ticket = ticket.clone();
-        // The ring may still have what was aborted, and its readers are not told of it any more.
-        let dropped = (!commit.gone.is_empty()).then(|| state.ring.drop_below(commit.position));
-        drop(state);
-        if let Some((count, cost)) = dropped {
+        // The ring may still have what was aborted, of which its readers are not told any more, or what the pass dropped.
+        let is_changed = matches!(commit.checkpoint, Checkpoint::Complete { reclaim_from: Some(_), .. });
+        if is_changed || !commit.gone.is_empty() {
+            let (count, cost) = state.ring.drop_below(commit.position);
+            drop(state);
             self.budget.dropped(self, count, cost);
         }
         Ok(ticket)
@@ -277,12 +278,6 @@ impl PartitionLog {
         let index = index - usize::from(into.is_some());
         state.sealed[index] = kept;
         put_segment(self, write, &kept);
-    }
-
-    /// Drops what the ring holds below `offset`, so that readers see the cleaned log.
-    pub(super) fn drop_ring_below(self: &Arc<Self>, offset: i64) {
-        let (count, cost) = self.state.lock().ring.drop_below(offset);
-        self.budget.dropped(self, count, cost);
     }
 }
 

@@ -361,9 +361,6 @@ impl CleanPass {
         };
         self.write(commit).await?;
         self.phase = Phase::Done;
-        if self.changed && !self.options.dry_run {
-            self.log.drop_ring_below(self.end);
-        }
         Ok(())
     }
 

@@ -269,7 +269,7 @@ async fn a_marker_by_hand_with_any_coordinator_epoch_does_not_stop_later_ends() 
     assert_eq!(after.seen(0).await, (5, 1), "nothing is left for the start to abort");
 }
 
-// semantics 3.4.6
+// semantics 3.7.8
 #[tokio::test]
 async fn a_group_stays_while_an_offset_waits_for_it() {
     let bed = topic_bed().await;

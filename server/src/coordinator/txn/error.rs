@@ -3,7 +3,7 @@
 /// Why an operation on a transaction was refused. Nothing was written, unless the variant says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum TxnError {
-    /// The transactional id is empty, or too long to be stored.
+    /// The transactional id is empty, or too long to be stored; or so is the group's, or there are too many groups.
     #[error("the transactional id is empty or too long, or the group's is, or there are too many groups")]
     InvalidRequest,
     /// The timeout is not above zero, or above `transaction.max.timeout.ms`.

@@ -47,6 +47,16 @@ impl Operation {
             _ => None,
         }
     }
+
+    /// Kafka's word for it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Set => "SET",
+            Self::Delete => "DELETE",
+            Self::Append => "APPEND",
+            Self::Subtract => "SUBTRACT",
+        }
+    }
 }
 
 /// One config's change, as asked.
@@ -281,8 +291,8 @@ fn alter_loggers(ctx: &RequestContext, resource: &Resource, mode: Mode) -> Resul
                 None
             }
             Some(operation @ (Operation::Append | Operation::Subtract)) => {
-                let what = if operation == Operation::Append { "APPEND" } else { "SUBTRACT" };
-                let message = format!("{what} operation is not allowed for the BROKER_LOGGER resource");
+                let message =
+                    format!("{} operation is not allowed for the BROKER_LOGGER resource", operation.name());
                 return Err(Refusal::invalid_request(message));
             }
         };
@@ -373,8 +383,7 @@ fn topic_list(
 }
 
 fn not_a_list(name: &str, operation: Operation) -> Refusal {
-    let what = if operation == Operation::Append { "APPEND" } else { "SUBTRACT" };
-    let message = format!("Can't {what} to key {name} because its type is not LIST.");
+    let message = format!("Can't {} to key {name} because its type is not LIST.", operation.name());
     Refusal::new(ErrorCode::InvalidConfig, message)
 }
 
