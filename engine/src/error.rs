@@ -76,6 +76,14 @@ pub enum ReadError {
         /// First offset not yet assigned.
         next_offset: i64,
     },
+    /// The offset is below the local start: object storage has it.
+    #[error("offset {offset} is below the local start {local_start_offset}: it is in object storage")]
+    Tiered {
+        /// What was asked.
+        offset: i64,
+        /// First offset whose batch is in the store.
+        local_start_offset: i64,
+    },
     /// The partition met corrupt data; it is offline from here on.
     #[error("the partition is offline: its stored data could not be read")]
     Offline,
@@ -85,6 +93,27 @@ pub enum ReadError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why a copied segment was not taken in. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TierError {
+    /// The log begins behind the segment now, or its place was given to another.
+    #[error("the range was deleted or replaced meanwhile")]
+    Deleted,
+    /// The segment does not follow what was copied before.
+    #[error("{base_offset}..{next_offset} does not fit to what is copied up to {copied_to:?}")]
+    NoPlace {
+        /// First offset of the segment.
+        base_offset: i64,
+        /// First offset after it.
+        next_offset: i64,
+        /// First offset that was not copied before.
+        copied_to: Option<i64>,
+    },
+    /// The partition is offline or deleted.
+    #[error("the partition does not serve")]
+    NotServing,
 }
 
 /// Why a topic operation failed. Nothing was changed.

@@ -9,6 +9,7 @@
 //! - [`keys`]: every key and value on disk, one keyspace a file.
 //! - [`log`]: one partition: append, read, transactions, time lookup, retention, cleaning.
 //! - [`producer`]: idempotence (which sequence may come next).
+//! - [`tier`]: what the directory knows of object storage.
 //! - [`topic`]: the catalogue of topics, on the meta shard.
 //! - [`settings`]: what is changed at run time besides topics: configs of brokers and others, finalized features.
 //! - [`Engine`]: opens it all and hands out [`log::PartitionLog`]s.
@@ -35,6 +36,7 @@ pub mod metrics;
 pub mod producer;
 pub mod settings;
 pub mod store;
+pub mod tier;
 pub mod topic;
 
 pub use engine::{Engine, EngineOptions, OpenError, ShardId, base64_url};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chronik_engine::Engine;
+use chronik_tiering::Tier;
 
 use crate::cleaner::Cleaner;
 use crate::config::BrokerConfig;
@@ -29,6 +30,8 @@ pub struct Broker {
     pub fetch_sessions: FetchSessions,
     /// What fetches hold of the store's data.
     pub fetch_memory: FetchMemory,
+    /// Tiered storage.
+    pub tier: Arc<Tier>,
     /// Cleans compacted logs.
     pub cleaner: Arc<Cleaner>,
     /// Figures of the hot path, resolved once.
@@ -40,6 +43,7 @@ pub struct Broker {
 }
 
 impl Broker {
+    #[expect(clippy::too_many_arguments, reason = "each is a part that the caller has opened")]
     /// A broker over what was opened, with the rest of what handlers share as `config` says.
     pub fn new(
         config: Arc<BrokerConfig>,
@@ -47,6 +51,7 @@ impl Broker {
         dynamic: Dynamic,
         groups: GroupCoordinator,
         txns: Arc<TxnCoordinator>,
+        tier: Arc<Tier>,
         clock: Clock,
         stopping: Stopping,
     ) -> Arc<Self> {
@@ -59,6 +64,7 @@ impl Broker {
             dynamic,
             groups,
             txns,
+            tier,
             clock,
             stopping,
             config,

@@ -6,6 +6,7 @@
 use chronik_engine::error::{AppendError, ReadError, TopicError};
 use chronik_engine::store::StoreError;
 use chronik_protocol::batch::{RecordErrorKind, ValidateError};
+use chronik_tiering::read::RemoteError;
 
 use crate::coordinator::group::GroupError;
 use crate::coordinator::txn::TxnError;
@@ -123,9 +124,22 @@ impl From<&ReadError> for ErrorCode {
     fn from(error: &ReadError) -> Self {
         match error {
             ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            ReadError::Offline => ErrorCode::KafkaStorageError,
+            // It was moved to object storage while it was read here: asked again, it is read there.
+            ReadError::Offline | ReadError::Tiered { .. } => ErrorCode::KafkaStorageError,
             ReadError::Deleted => ErrorCode::UnknownTopicOrPartition,
             ReadError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<&RemoteError> for ErrorCode {
+    fn from(error: &RemoteError) -> Self {
+        match error {
+            RemoteError::Log(error) => error.into(),
+            // Worth asking again: the store may be back, or the segment may have been replaced.
+            RemoteError::Missing(_) | RemoteError::Corrupt { .. } | RemoteError::Store { .. } => {
+                ErrorCode::KafkaStorageError
+            }
         }
     }
 }

@@ -24,4 +24,5 @@ pub mod request;
 pub mod runtime;
 pub mod server;
 pub mod telemetry;
+pub mod tier;
 pub mod topic_rules;

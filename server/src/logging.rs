@@ -16,7 +16,7 @@ use crate::config::{LogFormat, LogSettings};
 pub const ROOT: &str = "root";
 
 /// What has a level of its own: Kafka's clients list and set them as loggers. A module's level holds for those in it.
-pub const LOGGERS: [&str; 9] = [
+pub const LOGGERS: [&str; 10] = [
     ROOT,
     "chronik_engine",
     "chronik_engine::log",
@@ -26,6 +26,7 @@ pub const LOGGERS: [&str; 9] = [
     "chronik_server::handlers",
     "chronik_server::http",
     "chronik_server::net",
+    "chronik_tiering",
 ];
 
 /// Kafka's words for levels and tracing's, the most silent first. Tracing has no word for a fatal error.
@@ -40,6 +41,9 @@ const LEVELS: [(&str, &str); 6] = [
 
 /// The levels in force. Kafka does not keep a changed level over a restart either.
 static CURRENT: Mutex<Levels> = Mutex::new(Levels::new());
+
+/// Libraries that tell at every start what nobody asked; a directive of their own is stronger.
+const QUIET: &str = "foyer=warn,foyer_storage=warn,foyer_memory=warn";
 
 /// Puts directives in force; there once a subscriber is installed.
 type Apply = Box<dyn Fn(&str) + Send>;
@@ -148,7 +152,7 @@ pub fn init(settings: &LogSettings) {
 
 /// The directives, which the configuration has checked; anything else would be a bug and falls back to `info`.
 fn filter(directives: &str) -> EnvFilter {
-    EnvFilter::try_new(directives).unwrap_or_else(|_| EnvFilter::new("info"))
+    EnvFilter::try_new(format!("{QUIET},{directives}")).unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 #[cfg(test)]

@@ -110,6 +110,7 @@ pub struct Metric {
 use MetricKind::{Counter as C, Gauge as G, Histogram as H};
 use chronik_engine::metrics as log;
 use chronik_engine::store::rocks::metrics as store;
+use chronik_tiering::metrics as tier;
 
 const fn metric(name: &'static str, kind: MetricKind, unit: Unit, help: &'static str) -> Metric {
     Metric { name, kind, unit, help }
@@ -156,6 +157,24 @@ pub static ALL: &[Metric] = &[
     metric(CLEANER_DROPPED, C, Unit::Count, "Records that the cleaner has dropped"),
     metric(CLEANER_SECONDS, G, Unit::Seconds, "How long the last cleaning of a partition took"),
     metric(CLEANER_PROGRESS, G, Unit::Count, "How far the cleaning under way is, 0 to 1"),
+    metric(tier::REMOTE_BYTES, G, Unit::Bytes, "Bytes of record batches in object storage, by label `topic`; at most 1000 series"),
+    metric(tier::LAG_BYTES, G, Unit::Bytes, "Bytes of record batches of a tiered topic that are local alone, by label `topic`; at most 1000 series"),
+    metric(tier::LAG_SECONDS, G, Unit::Seconds, "Age of the oldest closed segment of a tiered topic that waits to be copied, by label `topic`; at most 1000 series"),
+    metric(tier::SEGMENTS_COPIED, C, Unit::Count, "Segments copied to object storage and proven"),
+    metric(tier::COPY_FAILURES, C, Unit::Count, "Copies of a segment that failed; each is tried again"),
+    metric(tier::OBJECTS_DELETED, C, Unit::Count, "Objects deleted from object storage"),
+    metric(tier::GARBAGE, G, Unit::Count, "Objects that nothing needs and that wait to be deleted"),
+    metric(tier::LEADING, G, Unit::Count, "1 while this broker may write to the bucket; 0 before it has to, and after another has taken over"),
+    metric(tier::SCRUB_FAULTS, G, Unit::Count, "What the last comparison of bucket and logs found wrong"),
+    metric(tier::REQUESTS, C, Unit::Count, "Requests to object storage, by label `request` (a listing or a deletion of many counts as one)"),
+    metric(tier::REQUEST_FAILURES, C, Unit::Count, "Requests to object storage that failed, by label `request`"),
+    metric(tier::REQUEST_SECONDS, H, Unit::Seconds, "Requests to object storage, by label `request`"),
+    metric(tier::BYTES_READ, C, Unit::Bytes, "Bytes read from object storage"),
+    metric(tier::BYTES_WRITTEN, C, Unit::Bytes, "Bytes written to object storage"),
+    metric(tier::BLOCKS, C, Unit::Count, "Blocks of remote segments that were read, by label `from`: `memory`, `disk` or `store`"),
+    metric(tier::CORRUPT_BLOCKS, C, Unit::Count, "Blocks that came with wrong bytes and were not served, by label `from`"),
+    metric(tier::HIT_RATIO, G, Unit::Count, "Part of the blocks that memory or disk had, 0 to 1, since the start"),
+    metric(tier::COST, G, Unit::Count, "What the requests since the start have cost, by Amazon's prices for S3 Standard in us-east-1"),
     metric(STORE_INTERNALS, G, Unit::Count, "The store's own figures, by label `name` (memtables, tables, blobs, compactions, background errors, …)"),
     metric(RESIDENT_MEMORY, G, Unit::Bytes, "Resident memory of the process (Linux)"),
 ];
@@ -259,6 +278,7 @@ impl BrokerMetrics {
             metrics::counter!(name).increment(0);
         }
         crate::cleaner::register_metrics();
+        tier::register();
         Self {
             messages_received: metrics::counter!(MESSAGES_RECEIVED),
             messages_stored: metrics::counter!(MESSAGES_STORED),

@@ -23,6 +23,7 @@ use crate::http::{self, HttpState};
 use crate::limits::CLOSE_TIMEOUT_SECONDS;
 use crate::net::{self, BoundListener, ConnectionLimits, NamedListener, RequestMemory};
 use crate::runtime::{self, Clock, Readiness, Stopping};
+use crate::tier;
 
 /// Why the broker did not start, or did not stop well.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +41,9 @@ pub enum StartError {
     /// The data directory cannot be opened.
     #[error("data.dir: {0}")]
     DataDir(String),
+    /// The object store's settings do not fit together.
+    #[error("object storage: {0}")]
+    ObjectStore(String),
     /// The store failed while serving, and the process must end: what was acknowledged is safe, what was not is not
     /// known.
     #[error("the store failed: {0}")]
@@ -135,6 +139,7 @@ pub async fn run_on(
     let retention_task = runtime::spawn_vital("retention", retention(broker.clone(), stopping.clone()));
     let transactions_task =
         runtime::spawn_vital("transactions", transactions(broker.clone(), stopping.clone()));
+    let tier_task = runtime::spawn_vital("tiered storage", broker.tier.clone().run(stopping.clone()));
     let cleaner_task = runtime::spawn_vital("cleaner", broker.cleaner.clone().run(stopping));
     readiness.set(true);
     tracing::info!(
@@ -157,7 +162,7 @@ pub async fn run_on(
     }
     // Parked joins are answered first, so that their connections need not wait out the drain.
     let _ = broker.groups.stop().await;
-    let _ = tokio::join!(kafka_task, disk_task, retention_task, transactions_task, cleaner_task);
+    let _ = tokio::join!(kafka_task, disk_task, retention_task, transactions_task, cleaner_task, tier_task);
     // Last, so that whoever watches can tell a broker that drains from one that is gone.
     let _ = stop_http.send(true);
     let _ = http_task.await;
@@ -192,7 +197,9 @@ async fn open_broker(
     let txns = TxnCoordinator::open(engine.clone(), groups.clone(), txn_config(&config), clock.clone())
         .await
         .map_err(|error| StartError::DataDir(error.to_string()))?;
-    Ok(Broker::new(config, engine, dynamic, groups, txns, clock, stopping))
+    let tier = tier::open(&config, &dynamic.settings, engine.clone(), clock.clone())
+        .map_err(|error| StartError::ObjectStore(error.to_string()))?;
+    Ok(Broker::new(config, engine, dynamic, groups, txns, tier, clock, stopping))
 }
 
 /// What the transaction coordinator needs of the configuration.

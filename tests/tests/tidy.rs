@@ -76,8 +76,28 @@ fn the_engine_knows_no_sockets_no_clock_and_no_error_codes() {
 }
 
 #[test]
+fn tiering_knows_no_sockets_no_clock_and_nobody_above_it() {
+    forbid(
+        "tiering/src",
+        &["chronik_server", "std::net", "tokio::net", "SystemTime", "ErrorCode", "kafka_wire"],
+        &[],
+    );
+}
+
+#[test]
+fn only_the_bucket_and_the_backends_name_the_object_store_crate() {
+    forbid(
+        "tiering/src",
+        &["object_store::"],
+        &["tiering/src/bucket.rs", "tiering/src/backend.rs", "testing.rs"],
+    );
+    forbid("server/src", &["object_store::"], &["testing.rs"]);
+}
+
+#[test]
 fn only_the_rocks_store_names_rocksdb() {
-    for (path, text) in sources("engine/src").into_iter().chain(sources("server/src")) {
+    let folders = ["engine/src", "tiering/src", "server/src"];
+    for (path, text) in folders.into_iter().flat_map(sources) {
         let name = path.to_string_lossy().into_owned();
         let inside = name.contains("store/rocks");
         assert!(inside || !code(&text).contains("rocksdb::"), "{name} names rocksdb");
@@ -96,7 +116,9 @@ fn the_pure_coordinator_does_no_io_and_reads_no_clock() {
 #[test]
 fn every_file_says_what_it_owns_and_stays_readable() {
     let mut faults = Vec::new();
-    for folder in ["protocol/src", "engine/src", "server/src", "tests/src", "tests/tests", "benches/src"] {
+    for folder in
+        ["protocol/src", "engine/src", "tiering/src", "server/src", "tests/src", "tests/tests", "benches/src"]
+    {
         for (path, text) in sources(folder) {
             let name = path.display();
             if !text.starts_with("//!") {
@@ -151,6 +173,7 @@ fn functions_fit_on_a_screen() {
     let folders = [
         ("protocol/src", FUNCTION_LINES_MAX),
         ("engine/src", FUNCTION_LINES_MAX),
+        ("tiering/src", FUNCTION_LINES_MAX),
         ("server/src", FUNCTION_LINES_MAX),
         ("benches/src", FUNCTION_LINES_MAX),
         ("tests/src", FUNCTION_LINES_MAX),

@@ -45,6 +45,9 @@ pub struct LogValue {
     /// Leader epochs and where each began, oldest first.
     #[prost(message, repeated, tag = "2")]
     pub epochs: Vec<EpochValue>,
+    /// First offset whose batch is in this store; what is before it is in object storage. 0 where nothing was moved there.
+    #[prost(int64, tag = "3")]
+    pub local_start_offset: i64,
 }
 
 /// One leader epoch.

@@ -9,7 +9,8 @@
 //! | meta | `20` `21` | group; group, topic id, partition | group metadata; committed offset | [`group`] |
 //! | meta | `30` | transactional id | [`txn::TxnValue`] | [`txn`] |
 //! | meta | `31`-`3f` | | reserved for transactions | |
-//! | meta | `40`-`5f` | | reserved for tiering and search | |
+//! | meta | `40` | none | [`tier::TierStateValue`] | [`tier`] |
+//! | meta | `41`-`5f` | | reserved for tiering and search | |
 //! | batches | none | partition (8), **last** offset (8) | a record batch | [`batch`] |
 //! | index | `01` | partition (8) | [`log::TailValue`] | [`log`] |
 //! | index | `02` | partition (8) | [`log::LogValue`] | [`log`] |
@@ -17,6 +18,9 @@
 //! | index | `04` | partition (8), segment base (8), timestamp (8) | first offset to look at (8) | [`log`] |
 //! | index | `05` | partition (8), producer id (8) | [`producer::ProducerValue`] | [`producer`] |
 //! | index | `06` | partition (8), offset of the abort marker (8) | [`aborted::AbortedValue`] | [`aborted`] |
+//! | index | `07` | partition (8), base offset (8) | [`tier::RemoteSegmentValue`] | [`tier`] |
+//! | index | `08` | partition (8), base offset (8) | block index of a remote segment | [`tier`] |
+//! | index | `09` | name of an object that nothing needs any more | empty | [`tier`] |
 //! | index | `0a` | partition (8) | [`clean::CleanValue`] | [`clean`] |
 //!
 //! Tags, layouts and field numbers are never reused. A change that an older binary cannot read raises
@@ -33,6 +37,7 @@ pub mod producer;
 pub mod system;
 #[cfg(test)]
 mod tests;
+pub mod tier;
 pub mod topic;
 pub mod txn;
 

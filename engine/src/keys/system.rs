@@ -14,7 +14,8 @@ const SYSTEM: u8 = 0x00;
 /// - 1: topics, logs, producers, groups.
 /// - 2: transactions and cleaned logs. A binary that knows neither would show what was not committed, and take a cleaned
 ///   log for one that lost batches.
-pub const FORMAT_VERSION: u64 = 2;
+/// - 3: tiered logs. A binary that does not know them would take what was moved for lost.
+pub const FORMAT_VERSION: u64 = 3;
 
 /// Whose value is [`FORMAT_VERSION`] as decimal text.
 pub fn format_version() -> Bytes {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 use uuid::Uuid;
 
-use super::{PartitionId, aborted, batch, decode, group, log, producer, topic, txn};
+use super::{PartitionId, aborted, batch, decode, group, log, producer, tier, topic, txn};
 use crate::store::StoreError;
 
 /// Mutations of each sample unless `TEST_FUZZ_ROUNDS` says otherwise.
@@ -163,7 +163,9 @@ fn values() -> Vec<Layout> {
     vec![
         layout("segment", &segment),
         layout("tail", &tail),
-        layout("log", &log::LogValue { log_start_offset: 7, epochs }),
+        layout("log", &log::LogValue { log_start_offset: 7, epochs, local_start_offset: 9 }),
+        layout("remote segment", &remote_segment()),
+        layout("tier state", &tier_state()),
         layout("producer", &written),
         layout("aborted transaction", &aborted),
         layout("transaction", &txn),
@@ -171,6 +173,24 @@ fn values() -> Vec<Layout> {
         layout("committed offset", &offset),
         layout("topic", &topic),
     ]
+}
+
+fn remote_segment() -> tier::RemoteSegmentValue {
+    tier::RemoteSegmentValue {
+        next_offset: 300,
+        bytes: 1,
+        max_timestamp: 2,
+        first_timestamp: -1,
+        appended_ms: 3,
+        created_ms: 4,
+        object: "o".into(),
+        size: 5,
+        tail_bytes: 6,
+    }
+}
+
+fn tier_state() -> tier::TierStateValue {
+    tier::TierStateValue { epoch: 1, claim: vec![2], claiming_epoch: 3, claiming: vec![4], next_delta: 5 }
 }
 
 fn transaction(offset: group::OffsetValue) -> txn::TxnValue {

@@ -15,6 +15,16 @@ pub struct LogConfig {
     pub retention_ms: Option<i64>,
     /// `retention.bytes`; `None` keeps all.
     pub retention_bytes: Option<u64>,
+    /// `remote.storage.enable`: closed segments are copied to object storage.
+    pub remote_storage: bool,
+    /// `remote.log.copy.disable`: nothing more is copied; what was copied stays readable.
+    pub remote_copy_disable: bool,
+    /// `remote.log.delete.on.disable`: without [`Self::remote_storage`], what was copied is deleted.
+    pub remote_delete_on_disable: bool,
+    /// `local.retention.ms`, resolved; `None` keeps copied data locally whatever its age.
+    pub local_retention_ms: Option<i64>,
+    /// `local.retention.bytes`, resolved; `None` keeps copied data locally whatever its size.
+    pub local_retention_bytes: Option<u64>,
     /// `cleanup.policy` contains `delete`.
     pub cleanup_delete: bool,
     /// `cleanup.policy` contains `compact`: records must have keys.
@@ -51,6 +61,11 @@ impl Default for LogConfig {
             segment_ms: 7 * 24 * 3_600_000,
             retention_ms: Some(7 * 24 * 3_600_000),
             retention_bytes: None,
+            remote_storage: false,
+            remote_copy_disable: false,
+            remote_delete_on_disable: false,
+            local_retention_ms: None,
+            local_retention_bytes: None,
             cleanup_delete: true,
             cleanup_compact: false,
             min_cleanable_dirty_ratio: 0.5,

@@ -1,8 +1,10 @@
 //! Logs as they were at the last durable moment: scans over small values, whatever the data's size.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::Segment;
+use super::tier::{RemoteSegment, check_remote};
 use crate::keys::clean::CleanValue;
 use crate::keys::log::{EpochValue, LogValue, TailValue};
 use crate::keys::producer::ProducerValue;
@@ -14,10 +16,12 @@ use crate::store::{Keyspace, Store, StoreError, scan_all};
 #[derive(Debug)]
 pub(crate) struct LoadedLog {
     pub(super) log_start_offset: i64,
+    pub(super) local_start_offset: i64,
     pub(super) next_offset: i64,
     pub(super) epochs: Vec<EpochValue>,
     pub(super) sealed: VecDeque<Segment>,
     pub(super) active: Segment,
+    pub(super) remote: VecDeque<Arc<RemoteSegment>>,
     pub(super) producers: HashMap<i64, ProducerState>,
     /// Producers with an open transaction, by its first offset.
     pub(super) open: BTreeMap<i64, i64>,
@@ -33,10 +37,12 @@ impl Default for LoadedLog {
     fn default() -> Self {
         Self {
             log_start_offset: 0,
+            local_start_offset: 0,
             next_offset: 0,
             epochs: vec![EpochValue { epoch: 0, start_offset: 0 }],
             sealed: VecDeque::new(),
             active: Segment::empty(0),
+            remote: VecDeque::new(),
             producers: HashMap::new(),
             open: BTreeMap::new(),
             newest_aborted: -1,
@@ -51,7 +57,11 @@ impl LoadedLog {
     pub(crate) fn raise_epoch(&mut self) -> LogValue {
         let epoch = self.epochs.last().map_or(0, |entry| entry.epoch) + 1;
         self.epochs.push(EpochValue { epoch, start_offset: self.next_offset });
-        LogValue { log_start_offset: self.log_start_offset, epochs: self.epochs.clone() }
+        LogValue {
+            log_start_offset: self.log_start_offset,
+            epochs: self.epochs.clone(),
+            local_start_offset: self.local_start_offset,
+        }
     }
 }
 
@@ -62,6 +72,7 @@ pub(crate) async fn load_all(store: &dyn Store) -> Result<HashMap<PartitionId, L
         let value: LogValue = decode(&value, "log")?;
         let log = logs.entry(keys::log::parse_partition(&key)?).or_default();
         log.log_start_offset = value.log_start_offset;
+        log.local_start_offset = value.local_start_offset;
         if !value.epochs.is_empty() {
             log.epochs = value.epochs;
         }
@@ -70,6 +81,11 @@ pub(crate) async fn load_all(store: &dyn Store) -> Result<HashMap<PartitionId, L
         let (partition, base_offset) = keys::log::parse_segment(&key)?;
         let segment = Segment::from_value(base_offset, decode(&value, "segment")?);
         logs.entry(partition).or_default().sealed.push_back(segment);
+    }
+    for (key, value) in scan_all(store, Keyspace::Index, keys::tier::all_segments()).await? {
+        let (partition, base_offset) = keys::tier::parse_segment(&key)?;
+        let segment = RemoteSegment::from_value(base_offset, decode(&value, "remote segment")?);
+        logs.entry(partition).or_default().remote.push_back(Arc::new(segment));
     }
     for (key, value) in scan_all(store, Keyspace::Index, keys::log::all_tails()).await? {
         let value: TailValue = decode(&value, "log tail")?;
@@ -113,6 +129,6 @@ impl LoadedLog {
             }
             expected = segment.next_offset;
         }
-        Ok(())
+        check_remote(&self.remote, self.local_start_offset)
     }
 }

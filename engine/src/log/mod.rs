@@ -18,6 +18,7 @@ mod ring;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod tier;
 mod timestamp;
 mod transactions;
 mod wait;
@@ -35,14 +36,15 @@ pub(crate) use load::{LoadedLog, load_all};
 pub use read::LogRead;
 pub use ring::RingBudget;
 pub use segment::Segment;
-pub use timestamp::TimestampOffset;
+pub use tier::{CleaningHold, RemoteSegment, Span, TierFigures};
+pub use timestamp::{TimestampOffset, first_record_at};
 pub use transactions::{AbortedTxn, Isolation};
 pub use wait::Waiter;
 
 use crate::error::ReadError;
 use crate::keys::PartitionId;
 use crate::keys::clean::CleanValue;
-use crate::keys::log::EpochValue;
+use crate::keys::log::{EpochValue, LogValue};
 use crate::producer::ProducerState;
 use crate::store::{CommitObserver, Store, Ticket};
 use ring::Ring;
@@ -69,12 +71,16 @@ pub struct PartitionLog {
 struct LogState {
     status: Status,
     log_start_offset: i64,
+    /// First offset whose batch is in the store, unless the log's start is behind it.
+    local_start_offset: i64,
     next_offset: i64,
     /// Leader epochs and where each began; never empty.
     epochs: Vec<EpochValue>,
     /// Sealed segments, oldest first.
     sealed: VecDeque<Segment>,
     active: Segment,
+    /// What is in object storage, oldest first.
+    remote: VecDeque<Arc<RemoteSegment>>,
     producers: HashMap<i64, ProducerState>,
     transactions: LogTransactions,
     ring: Ring,
@@ -99,6 +105,8 @@ pub struct Offsets {
     pub log_start_offset: i64,
     /// First offset that can be read: ahead of the start for as long as a new start takes to become durable.
     pub readable_from: i64,
+    /// First offset whose batch is in the store; below it, object storage has it.
+    pub local_from: i64,
     /// First offset that is not durable, and so not shown.
     pub high_watermark: i64,
     /// First offset that a reader of committed data may not see: where the oldest transaction began that is open or
@@ -138,10 +146,12 @@ impl PartitionLog {
             state: Mutex::new(LogState {
                 status: Status::Online,
                 log_start_offset: loaded.log_start_offset,
+                local_start_offset: loaded.local_start_offset,
                 next_offset: loaded.next_offset,
                 epochs: loaded.epochs,
                 sealed: loaded.sealed,
                 active: loaded.active,
+                remote: loaded.remote,
                 transactions: LogTransactions::new(loaded.open, loaded.newest_aborted),
                 producers: loaded.producers,
                 ring: Ring::default(),
@@ -205,6 +215,7 @@ impl PartitionLog {
         Offsets {
             log_start_offset,
             readable_from: state.log_start_offset,
+            local_from: state.local_from(),
             high_watermark,
             // A transaction whose beginning was deleted holds back what is left of it (Kafka's
             // `UnifiedLog.maybeIncrementFirstUnstableOffset`).
@@ -214,10 +225,9 @@ impl PartitionLog {
         }
     }
 
-    /// Bytes of the batches that the log holds, by its segments.
+    /// Bytes of the batches that are in the store, by the segments.
     pub fn size_bytes(&self) -> u64 {
-        let state = self.state.lock();
-        state.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + state.active.bytes
+        self.state.lock().local_bytes()
     }
 
     /// The segments, oldest first; the last one is active.
@@ -313,6 +323,26 @@ impl PartitionLog {
 }
 
 impl LogState {
+    /// First offset whose batch is in the store.
+    fn local_from(&self) -> i64 {
+        self.local_start_offset.max(self.log_start_offset)
+    }
+
+    /// Bytes of the batches that are in the store.
+    fn local_bytes(&self) -> u64 {
+        self.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + self.active.bytes
+    }
+
+    /// Its slow-moving facts, as stored.
+    fn log_value(&self) -> Vec<u8> {
+        let value = LogValue {
+            log_start_offset: self.log_start_offset,
+            epochs: self.epochs.clone(),
+            local_start_offset: self.local_start_offset,
+        };
+        prost::Message::encode_to_vec(&value)
+    }
+
     fn leader_epoch(&self) -> i32 {
         self.epochs.last().map_or(0, |entry| entry.epoch)
     }

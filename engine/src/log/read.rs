@@ -31,7 +31,7 @@ impl PartitionLog {
     /// `at_least_one` the first batch is returned whatever its size. Empty at the end of what `isolation` lets see.
     ///
     /// # Errors
-    /// [`ReadError::OffsetOutOfRange`], and failures of the partition or the store.
+    /// [`ReadError::OffsetOutOfRange`], [`ReadError::Tiered`], and failures of the partition or the store.
     pub async fn read(
         self: &Arc<Self>,
         offset: i64,
@@ -48,6 +48,9 @@ impl PartitionLog {
                 let state = self.state.lock();
                 (self.offsets_of(&state), state.transactions.forgotten())
             };
+            if before.local_from > offset {
+                return Err(ReadError::Tiered { offset, local_start_offset: before.local_from });
+            }
             let end = before.visible_end(isolation);
             let range = keys::batch::range(self.id, offset, end.max(offset));
             let scanned = self.store.scan(Keyspace::Batches, range, ScanLimit::bytes(max_bytes.max(1))).await;
@@ -66,6 +69,9 @@ impl PartitionLog {
             // (the next turn does) when it has passed the position.
             if offsets.readable_from > offset {
                 continue;
+            }
+            if offsets.local_from > offset {
+                return Err(ReadError::Tiered { offset, local_start_offset: offsets.local_from });
             }
             // Nor may the cleaner have dropped the data of an aborted transaction, and then word of it, in between.
             if isolation == Isolation::Committed && !still_known {
@@ -181,7 +187,13 @@ impl PartitionLog {
 
     /// There is a batch at every offset between the start and the watermark, but for where the cleaner has been. None
     /// where one must be means that the store lost it, which a client would pass over in silence.
-    fn check_contains(&self, offset: i64, end: i64, gaps_below: i64, chunk: &Chunk) -> Result<(), ReadError> {
+    pub(super) fn check_contains(
+        &self,
+        offset: i64,
+        end: i64,
+        gaps_below: i64,
+        chunk: &Chunk,
+    ) -> Result<(), ReadError> {
         first_gap(offset, end, gaps_below, chunk).map_or(Ok(()), |missing| {
             let reason = format!("no batch at offset {missing}, and there are {end} durable ones");
             Err(self.read_failed(StoreError::Corrupt(reason.into())))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::append::{seal_active, tail_value};
 use super::{LogConfig, LogState, PartitionLog, Segment, StartObserver, Status};
 use crate::error::ReadError;
-use crate::keys::log::{EpochValue, LogValue};
+use crate::keys::log::EpochValue;
 use crate::keys::{self};
 use crate::store::{Durability, Keyspace, Ticket, WriteBatch};
 
@@ -53,27 +53,23 @@ impl PartitionLog {
         }
         let high_watermark = self.high_watermark();
         let mut write = WriteBatch::new();
-        let expired = |segment: &Segment| {
-            let keep_ms = config.retention_ms?;
-            (now_ms.saturating_sub(segment.retention_timestamp()) > keep_ms).then_some(())
+        let expired = |timestamp_ms: i64| {
+            config.retention_ms.is_some_and(|keep_ms| now_ms.saturating_sub(timestamp_ms) > keep_ms)
         };
-        let sealed_all_expired = state.sealed.iter().all(|segment| expired(segment).is_some());
         let roll = !state.active.is_empty()
             && state.active.next_offset <= high_watermark
             // No bytes at all: only then can size take the active segment, too.
             && (config.retention_bytes == Some(0)
-                || (sealed_all_expired && expired(&state.active).is_some()));
+                || (pieces(&state).all(|piece| expired(piece.timestamp_ms))
+                    && expired(state.active.retention_timestamp())));
         if roll {
             seal_active(self.id, &mut state, &mut write);
         }
-        let dropped = segments_to_drop(&state, &config, high_watermark, |segment| expired(segment).is_some());
+        let (dropped, start) = pieces_to_drop(&state, &config, high_watermark, expired);
         if dropped == 0 && !roll {
             return 0;
         }
-        let start = match dropped.checked_sub(1).and_then(|last| state.sealed.get(last)) {
-            Some(last) => last.next_offset.max(state.log_start_offset),
-            None => state.log_start_offset,
-        };
+        let start = start.max(state.log_start_offset);
         self.move_start(&mut state, start, write);
         drop(state);
         self.waiters.wake();
@@ -105,77 +101,113 @@ impl PartitionLog {
         expired
     }
 
-    /// Commits a new start with everything that goes with it. `write` may hold a seal already.
-    fn move_start(self: &Arc<Self>, state: &mut LogState, start: i64, mut write: WriteBatch) {
+    /// Commits a new start with everything that goes with it. `write` may hold other changes already.
+    pub(super) fn move_start(self: &Arc<Self>, state: &mut LogState, start: i64, mut write: WriteBatch) {
         assert!(start >= state.log_start_offset && start <= state.next_offset);
-        let old_start = state.log_start_offset;
+        let from = state.local_from();
         state.log_start_offset = start;
-        while state.sealed.front().is_some_and(|oldest| oldest.next_offset <= start) {
-            if let Some(gone) = state.sealed.pop_front() {
-                write.delete(Keyspace::Index, keys::log::segment_key(self.id, gone.base_offset));
-            }
-        }
+        let gone = state.remote.iter().take_while(|segment| segment.next_offset <= start).count();
+        self.discard_remote(state, &mut write, gone);
         if start == state.next_offset && state.active.base_offset < start {
             // All is gone: an empty segment begins where the log ends, so its size is zero again.
             state.active = Segment::empty(start);
         }
-        let first_base = state.sealed.front().map_or(state.active.base_offset, |oldest| oldest.base_offset);
         state.epochs = trimmed_epochs(&state.epochs, start);
-        let value = LogValue { log_start_offset: start, epochs: state.epochs.clone() };
-        write.put(Keyspace::Index, keys::log::log_key(self.id), prost::Message::encode_to_vec(&value));
+        self.trim_local(state, &mut write, from, state.local_from());
+        write.put(Keyspace::Index, keys::log::log_key(self.id), state.log_value());
         write.put(Keyspace::Index, keys::log::tail_key(self.id), tail_value(state));
-        if start > old_start {
-            let batches = keys::batch::range(self.id, old_start, start);
-            write.trim(Keyspace::Batches, batches.start, batches.end);
-            let times = keys::log::time_before(self.id, first_base);
-            write.trim(Keyspace::Index, times.start, times.end);
-            if old_start <= state.transactions.newest_aborted() {
-                let aborted = keys::aborted::before(self.id, start);
-                write.trim(Keyspace::Index, aborted.start, aborted.end);
-            }
-        }
         write.observe(Arc::new(StartObserver(self.clone())), start as u64);
         state.last_ticket = self.store.commit(write, Durability::Sync);
     }
 
-    /// Everything the partition holds, as removals; its id is never used again.
+    /// Takes what is in the store from `from` up to `to` out of it: batches, closed segments that end there, their time
+    /// index, and word of aborted transactions.
+    pub(super) fn trim_local(&self, state: &mut LogState, write: &mut WriteBatch, from: i64, to: i64) {
+        while state.sealed.front().is_some_and(|oldest| oldest.next_offset <= to) {
+            if let Some(gone) = state.sealed.pop_front() {
+                write.delete(Keyspace::Index, keys::log::segment_key(self.id, gone.base_offset));
+            }
+        }
+        if to <= from {
+            return;
+        }
+        let first_base = state.sealed.front().map_or(state.active.base_offset, |oldest| oldest.base_offset);
+        let batches = keys::batch::range(self.id, from, to);
+        write.trim(Keyspace::Batches, batches.start, batches.end);
+        let times = keys::log::time_before(self.id, first_base);
+        write.trim(Keyspace::Index, times.start, times.end);
+        if from <= state.transactions.newest_aborted() {
+            let aborted = keys::aborted::before(self.id, to);
+            write.trim(Keyspace::Index, aborted.start, aborted.end);
+        }
+    }
+
+    /// Everything the partition holds, as removals; its id is never used again. Its objects become garbage.
     pub(crate) fn remove_all(&self, write: &mut WriteBatch) {
+        let mut state = self.state.lock();
+        let all = state.remote.len();
+        self.discard_remote(&mut state, write, all);
+        drop(state);
         let batches = keys::batch::all(self.id);
         write.trim(Keyspace::Batches, batches.start, batches.end);
         let others =
             [keys::producer::all_of(self.id), keys::aborted::all_of(self.id), keys::clean::all_of(self.id)];
-        for range in keys::log::all_of(self.id).into_iter().chain(others) {
+        let ranges = keys::log::all_of(self.id).into_iter().chain(keys::tier::all_of(self.id)).chain(others);
+        for range in ranges {
             write.trim(Keyspace::Index, range.start, range.end);
         }
     }
 }
 
-/// How many of the oldest sealed segments go.
-fn segments_to_drop(
+/// What retention counts in: remote segments, and closed local ones that are not among them.
+struct Piece {
+    next_offset: i64,
+    bytes: u64,
+    timestamp_ms: i64,
+}
+
+/// Oldest first.
+fn pieces(state: &LogState) -> impl Iterator<Item = Piece> {
+    let copied_to = state.copied_to().unwrap_or(0);
+    let remote = state.remote.iter().map(|segment| Piece {
+        next_offset: segment.next_offset,
+        bytes: segment.bytes,
+        timestamp_ms: segment.retention_timestamp(),
+    });
+    let local = state.sealed.iter().filter(move |segment| segment.next_offset > copied_to);
+    remote.chain(local.map(|segment| Piece {
+        next_offset: segment.next_offset,
+        bytes: segment.bytes,
+        timestamp_ms: segment.retention_timestamp(),
+    }))
+}
+
+/// How many of the oldest go, and where the log begins then.
+fn pieces_to_drop(
     state: &LogState,
     config: &LogConfig,
     high_watermark: i64,
-    expired: impl Fn(&Segment) -> bool,
-) -> usize {
+    expired: impl Fn(i64) -> bool,
+) -> (usize, i64) {
     let mut excess = config.retention_bytes.map_or(0, |keep| {
-        let held = state.sealed.iter().map(|segment| segment.bytes).sum::<u64>() + state.active.bytes;
+        let held = pieces(state).map(|piece| piece.bytes).sum::<u64>() + state.active.bytes;
         held.saturating_sub(keep)
     });
     let mut by_age = true;
-    let mut count = 0;
-    for segment in &state.sealed {
-        if segment.next_offset > high_watermark {
+    let (mut count, mut start) = (0, 0);
+    for piece in pieces(state) {
+        if piece.next_offset > high_watermark {
             break;
         }
-        by_age = by_age && expired(segment);
-        let by_size = excess > 0 && excess >= segment.bytes;
+        by_age = by_age && expired(piece.timestamp_ms);
+        let by_size = excess > 0 && excess >= piece.bytes;
         if !by_age && !by_size {
             break;
         }
-        excess = excess.saturating_sub(segment.bytes);
-        count += 1;
+        excess = excess.saturating_sub(piece.bytes);
+        (count, start) = (count + 1, piece.next_offset);
     }
-    count
+    (count, start)
 }
 
 /// Leader epochs that still have an offset at or above `start`; the newest always stays

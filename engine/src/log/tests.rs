@@ -1,5 +1,6 @@
 //! A log over the memory store: what append, read, time lookup and retention promise together.
 
+mod tier;
 mod transactions;
 
 use std::pin::{Pin, pin};

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chronik_protocol::batch::{BatchView, TimestampType};
+use chronik_protocol::batch::{BatchError, BatchView, TimestampType};
 
 use super::{PartitionLog, Segment};
 use crate::error::ReadError;
@@ -25,8 +25,42 @@ pub struct TimestampOffset {
     pub leader_epoch: i32,
 }
 
+/// The first record of a batch at or after a time, and not before the offset `floor`.
+///
+/// # Errors
+/// [`BatchError`] when the batch cannot be read.
+pub fn first_record_at(
+    view: &BatchView<'_>,
+    timestamp_ms: i64,
+    floor: i64,
+) -> Result<Option<TimestampOffset>, BatchError> {
+    let header = view.header();
+    let found = |offset, timestamp_ms| {
+        Some(TimestampOffset { offset, timestamp_ms, leader_epoch: header.partition_leader_epoch })
+    };
+    let stamped = header.timestamp_type() == TimestampType::LogAppendTime;
+    if stamped && header.record_count == header.last_offset_delta.saturating_add(1) {
+        // Every record bears the batch's time, and none was cleaned away.
+        return Ok(found(header.base_offset.max(floor), header.max_timestamp));
+    }
+    let mut records = view.records(DECOMPRESSED_BYTES_MAX)?;
+    while let Some(record) = records.next_record()? {
+        // Stored bytes are not trusted to be in range.
+        let offset = header.base_offset.wrapping_add(record.offset_delta.into());
+        let record_ms = match stamped {
+            true => header.max_timestamp,
+            false => header.base_timestamp.wrapping_add(record.timestamp_delta),
+        };
+        if record_ms >= timestamp_ms && offset >= floor {
+            return Ok(found(offset, record_ms));
+        }
+    }
+    Ok(None)
+}
+
 impl PartitionLog {
-    /// The first durable record whose timestamp is at least `timestamp_ms`.
+    /// The first durable record in the store whose timestamp is at least `timestamp_ms`. What is in object storage is not
+    /// asked.
     ///
     /// # Errors
     /// Failures of the partition or the store.
@@ -37,7 +71,7 @@ impl PartitionLog {
         self.search(|segment| segment.max_timestamp >= timestamp_ms, timestamp_ms).await
     }
 
-    /// The first durable record that bears the log's largest timestamp (KIP-734).
+    /// The first durable record in the store that bears the largest timestamp there (KIP-734).
     ///
     /// # Errors
     /// Failures of the partition or the store.
@@ -120,7 +154,7 @@ impl PartitionLog {
     ) -> Result<Option<TimestampOffset>, ReadError> {
         let mut next = from;
         loop {
-            let start = self.offsets().readable_from;
+            let start = self.offsets().local_from;
             let end = to.min(self.high_watermark());
             next = next.max(start);
             if next >= end {
@@ -137,7 +171,7 @@ impl PartitionLog {
                 if header.max_timestamp < timestamp_ms {
                     continue;
                 }
-                let floor = self.offsets().readable_from.max(start);
+                let floor = self.offsets().local_from.max(start);
                 if let Some(found) = self.first_record(&view, timestamp_ms, floor)? {
                     return Ok(Some(found));
                 }
@@ -148,7 +182,7 @@ impl PartitionLog {
     /// The first record with the largest timestamp from the log's start up to `end`.
     async fn look_through(&self, end: i64) -> Result<Option<TimestampOffset>, ReadError> {
         let mut best: Option<TimestampOffset> = None;
-        let mut next = self.offsets().readable_from;
+        let mut next = self.offsets().local_from;
         while next < end.min(self.high_watermark()) {
             let batches =
                 self.scan_batches(next, end.min(self.high_watermark()), TIMESTAMP_SCAN_BYTES).await?;
@@ -162,7 +196,7 @@ impl PartitionLog {
                 if best.is_some_and(|best| best.timestamp_ms >= largest) {
                     continue;
                 }
-                let floor = self.offsets().readable_from;
+                let floor = self.offsets().local_from;
                 best = self.first_record(&view, largest, floor)?.or(best);
             }
         }
@@ -195,28 +229,7 @@ impl PartitionLog {
         timestamp_ms: i64,
         floor: i64,
     ) -> Result<Option<TimestampOffset>, ReadError> {
-        let header = view.header();
-        let found = |offset, timestamp_ms| {
-            Some(TimestampOffset { offset, timestamp_ms, leader_epoch: header.partition_leader_epoch })
-        };
-        let stamped = header.timestamp_type() == TimestampType::LogAppendTime;
-        if stamped && header.record_count == header.last_offset_delta.saturating_add(1) {
-            // Every record bears the batch's time, and none was cleaned away.
-            return Ok(found(header.base_offset.max(floor), header.max_timestamp));
-        }
-        let mut records = view.records(DECOMPRESSED_BYTES_MAX).map_err(|error| self.corrupt_batch(&error))?;
-        while let Some(record) = records.next_record().map_err(|error| self.corrupt_batch(&error))? {
-            // Stored bytes are not trusted to be in range.
-            let offset = header.base_offset.wrapping_add(record.offset_delta.into());
-            let record_ms = match stamped {
-                true => header.max_timestamp,
-                false => header.base_timestamp.wrapping_add(record.timestamp_delta),
-            };
-            if record_ms >= timestamp_ms && offset >= floor {
-                return Ok(found(offset, record_ms));
-            }
-        }
-        Ok(None)
+        first_record_at(view, timestamp_ms, floor).map_err(|error| self.corrupt_batch(&error))
     }
 
     fn corrupt_batch(&self, error: &dyn std::fmt::Display) -> ReadError {

@@ -1,6 +1,8 @@
 //! Owns `doctor`: every check of `start` and some that only warn, each with a remedy. Leaves the machine as it found
 //! it: the test file is removed, and so is the data directory if it was not there.
 
+mod storage;
+
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -50,11 +52,19 @@ impl Finding {
     }
 }
 
-/// Checks and prints.
-#[expect(clippy::print_stdout, reason = "the answer to `doctor`")]
+/// Checks the machine and prints.
 pub fn run(sources: &Sources) -> ExitCode {
-    let findings = examine(sources);
-    for finding in &findings {
+    tell(&examine(sources))
+}
+
+/// Checks the object store and prints.
+pub fn run_storage(sources: &Sources) -> ExitCode {
+    tell(&storage::examine(sources))
+}
+
+#[expect(clippy::print_stdout, reason = "the answer to `doctor`")]
+fn tell(findings: &[Finding]) -> ExitCode {
+    for finding in findings {
         let mark = match finding.verdict {
             Verdict::Good => "ok  ",
             Verdict::Doubtful => "warn",

@@ -66,7 +66,13 @@ enum Command {
         markdown: bool,
     },
     /// Check machine, configuration, data directory and addresses, and say what to do about what is wrong.
-    Doctor(Settings),
+    #[command(args_conflicts_with_subcommands = true)]
+    Doctor {
+        #[command(subcommand)]
+        part: Option<DoctorPart>,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Look at compacted topics, or clean them now: through the broker, or in a directory that no broker has open.
     #[command(subcommand)]
     Compact(compact::Compact),
@@ -75,6 +81,13 @@ enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// What `doctor` can look at besides the machine.
+#[derive(Debug, Subcommand)]
+enum DoctorPart {
+    /// Try everything that tiered storage asks of the object store, and tell how long it takes.
+    Storage(Settings),
 }
 
 /// Where settings come from; each is also an environment variable and a key of the file.
@@ -141,7 +154,10 @@ pub fn run() -> ExitCode {
         Command::Version => version(),
         Command::Config { markdown: true, .. } => config::markdown(),
         Command::Config { settings, json, .. } => config::run(&settings.sources(), json),
-        Command::Doctor(settings) => doctor::run(&settings.sources()),
+        Command::Doctor { part: Some(DoctorPart::Storage(settings)), .. } => {
+            doctor::run_storage(&settings.sources())
+        }
+        Command::Doctor { settings, .. } => doctor::run(&settings.sources()),
         Command::Compact(compact) => compact::run(&compact),
         Command::Completions { shell } => {
             let mut command = Cli::command();

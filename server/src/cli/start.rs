@@ -93,7 +93,7 @@ fn serve(config: Arc<BrokerConfig>) -> ExitCode {
 
 fn exit_code(error: &StartError) -> u8 {
     match error {
-        StartError::Bind { .. } | StartError::DataDir(_) => EXIT_REFUSED,
+        StartError::Bind { .. } | StartError::DataDir(_) | StartError::ObjectStore(_) => EXIT_REFUSED,
         StartError::StoreFailed(_) => EXIT_STORE_FAILED,
         StartError::Close(_) => EXIT_UNCLEAN,
     }

@@ -10,6 +10,7 @@ use chronik_engine::store::rocks::{CommitProfile, WalProfile};
 
 use super::entries::ConfigEntries;
 use super::listeners::Listener;
+use super::tier::{ObjectStoreSettings, TierSettings};
 
 /// The whole configuration of one broker.
 #[derive(Debug, Clone, Default)]
@@ -34,6 +35,10 @@ pub struct BrokerConfig {
     pub producers: ProducerSettings,
     /// The store's profiles and reserves.
     pub storage: StorageSettings,
+    /// Tiered storage.
+    pub tier: TierSettings,
+    /// Where objects are kept.
+    pub object_store: ObjectStoreSettings,
     /// The HTTP address.
     pub http: HttpSettings,
     /// Metrics that clients push.

@@ -39,6 +39,10 @@ const HINTS: &[(&str, &str)] = &[
     ("admin.api.key", "chronik.admin.api.key"),
     ("produce.profile", "chronik.produce.profile"),
     ("wal.profile", "chronik.wal.profile"),
+    ("remote.storage.enable", "chronik.tier.enable"),
+    ("remote.log.storage.system.enable", "chronik.tier.enable"),
+    ("local.retention.ms", "log.local.retention.ms"),
+    ("local.retention.bytes", "log.local.retention.bytes"),
 ];
 
 /// Everything values are taken from.
@@ -60,7 +64,10 @@ impl Sources {
         self.env = std::env::vars_os()
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             // Compose files and unit files pass variables that nobody filled in: an empty one is no value.
-            .filter(|(name, value)| (name.starts_with("CHRONIK_") && !value.is_empty()) || name == "RUST_LOG")
+            .filter(|(name, value)| {
+                let alias = || table::all().iter().any(|setting| setting.env_alias == Some(name));
+                name == "RUST_LOG" || (!value.is_empty() && (name.starts_with("CHRONIK_") || alias()))
+            })
             .collect();
         self
     }

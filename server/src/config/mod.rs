@@ -24,6 +24,7 @@ mod load;
 mod markdown;
 mod setting;
 mod table;
+mod tier;
 mod topic;
 mod topic_table;
 mod value;
@@ -42,8 +43,10 @@ pub use load::{Sources, load, load_with_faults};
 pub use markdown::{REFERENCE_PATH, markdown};
 pub use setting::{Importance, Kind, Setting};
 pub use table::{all as settings, find as find_setting};
+pub use tier::{ObjectStoreSettings, TierSettings};
 pub use topic::{
-    TopicFault, describe_topic, is_list_config, log_config, topic_config_names, validate_overrides,
+    TopicFault, describe_topic, is_list_config, log_config, topic_config_names, validate_change,
+    validate_overrides,
 };
 pub use topic_table::{TopicSetting, topic_settings};
 

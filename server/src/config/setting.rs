@@ -196,6 +196,18 @@ impl FromValue for String {
     }
 }
 
+impl FromValue for Option<String> {
+    fn from_value(value: &Value) -> Self {
+        Some(value.text())
+    }
+}
+
+impl FromValue for Option<PathBuf> {
+    fn from_value(value: &Value) -> Self {
+        Some(PathBuf::from(value.text()))
+    }
+}
+
 impl FromValue for PathBuf {
     fn from_value(value: &Value) -> Self {
         PathBuf::from(value.text())

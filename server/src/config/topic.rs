@@ -28,9 +28,16 @@ pub fn log_config(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -
     LogConfig {
         // The rows' checks refuse negative sizes; 0 is what the conversion would otherwise mean.
         segment_bytes: u64::try_from(segment_bytes).unwrap_or(0),
-        segment_ms: layers.long("segment.ms"),
+        segment_ms: segment_ms(&layers, broker),
         retention_ms: Some(layers.long("retention.ms")).filter(|ms| *ms >= 0),
         retention_bytes: u64::try_from(layers.long("retention.bytes")).ok(),
+        remote_storage: layers.flag("remote.storage.enable"),
+        remote_copy_disable: layers.flag("remote.log.copy.disable"),
+        remote_delete_on_disable: layers.flag("remote.log.delete.on.disable"),
+        local_retention_ms: layers.local("local.retention.ms", "retention.ms"),
+        local_retention_bytes: layers
+            .local("local.retention.bytes", "retention.bytes")
+            .and_then(|bytes| u64::try_from(bytes).ok()),
         cleanup_delete: policies.contains(&"delete"),
         cleanup_compact: policies.contains(&"compact"),
         min_cleanable_dirty_ratio: layers.double("min.cleanable.dirty.ratio"),
@@ -50,6 +57,16 @@ pub fn log_config(overrides: &BTreeMap<String, String>, broker: &BrokerConfig) -
         timestamp_before_max_ms: layers.long("message.timestamp.before.max.ms"),
         timestamp_after_max_ms: layers.long("message.timestamp.after.max.ms"),
         compression: compression(&layers),
+    }
+}
+
+/// Age at which a segment closes. That of a tiered topic closes in time to be copied, unless the topic says otherwise.
+fn segment_ms(layers: &Layers<'_>, broker: &BrokerConfig) -> i64 {
+    let segment_ms = layers.long("segment.ms");
+    if layers.flag("remote.storage.enable") && !layers.overrides.contains_key("segment.ms") {
+        segment_ms.min(broker.tier.roll_ms)
+    } else {
+        segment_ms
     }
 }
 
@@ -106,6 +123,22 @@ impl Layers<'_> {
             Value::Int(number) => number,
             other => unreachable!("a long's row has a long's kind, not {other:?}"),
         }
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        match self.value(name) {
+            Value::Bool(yes) => yes,
+            other => unreachable!("a boolean's row has a boolean's kind, not {other:?}"),
+        }
+    }
+
+    /// A bound of the local part: -2 is that of the whole, any other negative one none.
+    fn local(&self, name: &str, whole: &str) -> Option<i64> {
+        let bound = match self.long(name) {
+            -2 => self.long(whole),
+            own => own,
+        };
+        Some(bound).filter(|bound| *bound >= 0)
     }
 
     fn double(&self, name: &str) -> f64 {
@@ -175,6 +208,7 @@ pub fn validate_overrides(overrides: &BTreeMap<String, String>, broker: &BrokerC
         );
         faults.push(TopicFault { name: "min.compaction.lag.ms".to_owned(), message });
     }
+    faults.extend(tier_faults(&layers));
     faults
 }
 
@@ -241,4 +275,54 @@ fn broker_synonyms(setting: &TopicSetting, entries: &ConfigEntries) -> Vec<Confi
         }],
         _ => Vec::new(),
     }
+}
+
+/// What of the configs of tiered storage does not fit together (Kafka's `LogConfig.validateRemoteStorageRetentionTime`,
+/// `…RetentionSize`, `validateRetentionConfigsWhenRemoteCopyDisabled`). Unlike in Kafka, compacted topics can be tiered.
+fn tier_faults(layers: &Layers<'_>) -> Vec<TopicFault> {
+    if !layers.flag("remote.storage.enable") {
+        return Vec::new();
+    }
+    let mut faults = Vec::new();
+    for (local, whole) in
+        [("local.retention.ms", "retention.ms"), ("local.retention.bytes", "retention.bytes")]
+    {
+        let (kept, most) = (layers.long(local), layers.long(whole));
+        let problem = if kept == -2 || most < 0 {
+            continue;
+        } else if layers.flag("remote.log.copy.disable") && kept != most {
+            format!(
+                "When `remote.log.copy.disable` is set to true, the `{local}` and `{whole}` must be set to the identical \
+                 value because there will be no more logs copied to the remote storage."
+            )
+        } else if kept == -1 {
+            format!("Value must not be -1 as {whole} value is set as {most}.")
+        } else if kept > most {
+            format!("Value must not be more than property: {whole} value.")
+        } else {
+            continue;
+        };
+        let message = format!("Invalid value {kept} for configuration {local}: {problem}");
+        faults.push(TopicFault { name: local.to_owned(), message });
+    }
+    faults
+}
+
+/// Checks a change of a topic's overrides beyond [`validate_overrides`]: what is in object storage is not left behind in
+/// silence (Kafka's `LogConfig.validateTurningOffRemoteStorageWithDelete`, KIP-950).
+pub fn validate_change(
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+    broker: &BrokerConfig,
+) -> Option<TopicFault> {
+    let tiered = |overrides| log_config(overrides, broker).remote_storage;
+    let left_behind = tiered(old) && !tiered(new) && !log_config(new, broker).remote_delete_on_disable;
+    left_behind.then(|| TopicFault {
+        name: "remote.storage.enable".to_owned(),
+        message: "It is invalid to disable remote storage without deleting remote data. If you want to keep the remote data \
+                  and turn to read only, please set `remote.storage.enable=true,remote.log.copy.disable=true`. If you want \
+                  to disable remote storage and delete all remote data, please set \
+                  `remote.storage.enable=false,remote.log.delete.on.disable=true`."
+            .to_owned(),
+    })
 }

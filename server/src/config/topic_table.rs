@@ -92,17 +92,6 @@ const fn hidden(mut setting: TopicSetting, default: Option<&'static str>) -> Top
     setting
 }
 
-/// Tiering is not part of this broker yet; Kafka without a remote store refuses it in the same way.
-fn no_tiering(text: &str) -> Result<(), String> {
-    if text.eq_ignore_ascii_case("false") {
-        Ok(())
-    } else if text.eq_ignore_ascii_case("true") {
-        Err("tiered storage is disabled in this broker".to_owned())
-    } else {
-        Err(format!("`{text}` is neither true nor false"))
-    }
-}
-
 /// `partition:replica` pairs, or `*`.
 fn throttled_replicas(text: &str) -> Result<(), String> {
     let pair = |item: &str| {
@@ -149,10 +138,10 @@ static TOPIC_SETTINGS: &[TopicSetting] = &[
         "Kafka's way for tests to have segments below 1 MiB; stronger than `segment.bytes`."), None),
     inert("leader.replication.throttled.replicas", List, "", With(throttled_replicas), &[],
         "One node replicates nothing."),
-    inert("local.retention.bytes", Long, "-2", AtLeast(-2), &[same("log.local.retention.bytes")],
-        "Used once tiering exists."),
-    inert("local.retention.ms", Long, "-2", AtLeast(-2), &[same("log.local.retention.ms")],
-        "Used once tiering exists."),
+    active("local.retention.bytes", Long, "-2", AtLeast(-2), &[same("log.local.retention.bytes")],
+        "Local size of a partition above which copies of what is in object storage are dropped; -2 is `retention.bytes`, -1 no bound."),
+    active("local.retention.ms", Long, "-2", AtLeast(-2), &[same("log.local.retention.ms")],
+        "Time after which the local copy of what is in object storage is dropped; -2 is `retention.ms`, -1 never."),
     active("max.compaction.lag.ms", Long, "9223372036854775807", AtLeast(1), &[same("log.cleaner.max.compaction.lag.ms")],
         "Time after which a record of a compacted topic is looked at by the cleaner at the latest, however little is new. Segments of such a topic close at this age."),
     active("max.message.bytes", Int, "1048588", AtLeast(0), &[same("message.max.bytes")],
@@ -173,12 +162,12 @@ static TOPIC_SETTINGS: &[TopicSetting] = &[
         "Kafka takes the lesser of it and the replication factor (Partition.effectiveMinIsr), which is 1 on one node."),
     inert("preallocate", Boolean, "false", Any, &[same("log.preallocate")],
         "Segments are ranges of keys, not files: there is nothing to allocate."),
-    inert("remote.log.copy.disable", Boolean, "false", Any, &[],
-        "Used once tiering exists."),
-    inert("remote.log.delete.on.disable", Boolean, "false", Any, &[],
-        "Used once tiering exists."),
-    inert("remote.storage.enable", Boolean, "false", With(no_tiering), &[],
-        "Only false is accepted until tiering exists."),
+    active("remote.log.copy.disable", Boolean, "false", Any, &[],
+        "Copy nothing more to object storage; what is there stays readable (KIP-950)."),
+    active("remote.log.delete.on.disable", Boolean, "false", Any, &[],
+        "Delete what is in object storage once `remote.storage.enable` is false; the log then begins where its local part does (KIP-950)."),
+    active("remote.storage.enable", Boolean, "false", Any, &[same("chronik.tier.enable")],
+        "Copy closed segments to object storage; `local.retention.*` then says how much stays local as well. Compacted topics too, once cleaned."),
     active("retention.bytes", Long, "-1", Any, &[same("log.retention.bytes")],
         "Size of a partition above which its oldest closed segments are deleted; negative is no bound."),
     active("retention.ms", Long, "604800000", AtLeast(-1), &[same("log.retention.ms"), scaled("log.retention.minutes", MINUTE_MS), scaled("log.retention.hours", HOUR_MS)],

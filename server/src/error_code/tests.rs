@@ -140,15 +140,37 @@ fn errors_of_a_transaction() {
 }
 
 #[test]
+fn errors_of_object_storage() {
+    let (object, reason): (std::sync::Arc<str>, std::sync::Arc<str>) = ("o".into(), "r".into());
+    let table = [
+        (RemoteError::Missing(object.clone()), 56, Retry, No),
+        (RemoteError::Corrupt { object: object.clone(), reason: reason.clone() }, 56, Retry, No),
+        (RemoteError::Store { object, reason }, 56, Retry, No),
+        (RemoteError::Log(ReadError::Offline), 56, Retry, No),
+    ];
+    check(&table, 4, |error| match error {
+        RemoteError::Missing(_)
+        | RemoteError::Corrupt { .. }
+        | RemoteError::Store { .. }
+        | RemoteError::Log(_) => No,
+    });
+}
+
+#[test]
 fn errors_of_a_read() {
     let outside = ReadError::OffsetOutOfRange { offset: 9, log_start_offset: 0, next_offset: 5 };
     let own =
         [(outside, 1, GiveUp, No), (ReadError::Offline, 56, Retry, No), (ReadError::Deleted, 3, Retry, No)];
+    let moved = ReadError::Tiered { offset: 1, local_start_offset: 2 };
+    let own = own.into_iter().chain([(moved, 56, Retry, No)]);
     // A read by itself; what DeleteRecords moved may be moved.
     let from_store = store_errors().map(|(error, code, then, written)| (error.into(), code, then, written));
-    let table: Vec<(ReadError, i16, Then, Written)> = own.into_iter().chain(from_store).collect();
-    check(&table, 4, |error| match error {
-        ReadError::OffsetOutOfRange { .. } | ReadError::Offline | ReadError::Deleted => No,
+    let table: Vec<(ReadError, i16, Then, Written)> = own.chain(from_store).collect();
+    check(&table, 5, |error| match error {
+        ReadError::OffsetOutOfRange { .. }
+        | ReadError::Tiered { .. }
+        | ReadError::Offline
+        | ReadError::Deleted => No,
         ReadError::Store(error) => store_written(error),
     });
 }

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chronik_engine::error::ReadError;
 use chronik_engine::log::{PartitionLog, TimestampOffset};
 use chronik_protocol::codec::messages::list_offsets_request::ListOffsetsPartition;
 use chronik_protocol::codec::messages::list_offsets_response::{
@@ -19,6 +18,7 @@ use chronik_protocol::codec::messages::{
     ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
 use chronik_protocol::message;
+use chronik_tiering::read::RemoteError;
 
 use super::lookup::{self, NO_EPOCH, Place};
 use crate::error_code::ErrorCode;
@@ -116,16 +116,17 @@ async fn find(
         }
         Place::Log(log) => {
             lookup::check_leader_epoch(log.leader_epoch(), partition.current_leader_epoch)?;
-            answer(&log, question, committed_only).await.map_err(|error| ErrorCode::from(&error))
+            answer(ctx, &log, question, committed_only).await.map_err(|error| ErrorCode::from(&error))
         }
     }
 }
 
 async fn answer(
+    ctx: &RequestContext,
     log: &Arc<PartitionLog>,
     question: Question,
     committed_only: bool,
-) -> Result<Answer, ReadError> {
+) -> Result<Answer, RemoteError> {
     log.check_online()?;
     let offsets = log.offsets();
     // A new epoch begins at the end of what is durable, so the watermark never lags behind its start, which is when
@@ -135,17 +136,38 @@ async fn answer(
         Question::Latest => {
             Ok(Answer { offset: visible_end, timestamp: NONE, leader_epoch: log.leader_epoch() })
         }
-        // Nothing is tiered, so the local start is the start.
-        Question::Earliest | Question::EarliestLocal => {
-            let start = offsets.log_start_offset;
-            Ok(Answer { offset: start, timestamp: NONE, leader_epoch: log.epoch_of_offset(start) })
+        Question::Earliest => Ok(start_at(log, offsets.log_start_offset)),
+        Question::EarliestLocal => Ok(start_at(log, offsets.local_from.max(offsets.log_start_offset))),
+        // Kafka's `RemoteLogManager` tells of a topic that is not tiered that there is nothing.
+        Question::LatestTiered => Ok(match log.copied_to() {
+            Some(copied_to) => start_at(log, copied_to - 1),
+            None => NO_SUCH_RECORD,
+        }),
+        Question::EarliestPendingUpload => Ok(match log.copied_to() {
+            Some(copied_to) => start_at(log, copied_to),
+            None if log.config().remote_storage => start_at(log, offsets.log_start_offset),
+            None => NO_SUCH_RECORD,
+        }),
+        Question::MaxTimestamp => {
+            let found = match log.has_remote() {
+                true => ctx.broker.tier.reader().await.offset_of_max_timestamp(log).await?,
+                false => log.offset_of_max_timestamp().await?,
+            };
+            Ok(record_below(visible_end, found))
         }
-        Question::LatestTiered | Question::EarliestPendingUpload => Ok(NO_SUCH_RECORD),
-        Question::MaxTimestamp => Ok(record_below(visible_end, log.offset_of_max_timestamp().await?)),
         Question::AtOrAfter(timestamp) => {
-            Ok(record_below(visible_end, log.offset_for_timestamp(timestamp).await?))
+            let found = match log.has_remote() {
+                true => ctx.broker.tier.reader().await.offset_for_timestamp(log, timestamp).await?,
+                false => log.offset_for_timestamp(timestamp).await?,
+            };
+            Ok(record_below(visible_end, found))
         }
     }
+}
+
+/// An offset with its leader epoch, and no time.
+fn start_at(log: &PartitionLog, offset: i64) -> Answer {
+    Answer { offset, timestamp: NONE, leader_epoch: log.epoch_of_offset(offset) }
 }
 
 fn record_below(end: i64, found: Option<TimestampOffset>) -> Answer {

@@ -10,6 +10,10 @@ use chronik_engine::store::{MemoryStore, Store};
 use chronik_protocol::batch::{BatchBuilder, TargetCompression, TimestampType, ValidateOptions, validate};
 use chronik_protocol::codec::{self, KafkaResponse};
 
+use chronik_tiering::bucket::Bucket;
+use chronik_tiering::{Tier, TierOptions};
+use object_store::memory::InMemory;
+
 use crate::broker::{Broker, ListenerInfo};
 use crate::config::{BrokerConfig, Sources};
 use crate::coordinator::{GroupCoordinator, TxnCoordinator};
@@ -77,7 +81,11 @@ async fn open(store: Arc<MemoryStore>, config: Arc<BrokerConfig>) -> TestContext
     let txns = TxnCoordinator::open(engine.clone(), groups.clone(), txn_config(&config), clock.clone())
         .await
         .expect("the transactions load");
-    let broker = Broker::new(config, engine, dynamic, groups, txns, clock, Stopping::never());
+    let bucket = Bucket::over(Arc::new(InMemory::new()), "memory");
+    let now = clock.clone();
+    let options = TierOptions::eager(std::path::PathBuf::new(), move || now.now_ms());
+    let tier = Tier::open(engine.clone(), bucket, options);
+    let broker = Broker::new(config, engine, dynamic, groups, txns, tier, clock, Stopping::never());
     let listener = ListenerInfo {
         name: "PLAINTEXT".to_owned(),
         advertised_host: "broker.example".to_owned(),

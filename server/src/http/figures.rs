@@ -7,11 +7,16 @@ use std::sync::Arc;
 use crate::broker::Broker;
 use crate::coordinator::group::{FetchRequest, FetchedOffset};
 use crate::{disk, metrics as names};
+use chronik_engine::topic::Topic;
+use chronik_tiering::metrics as tier;
 
 use super::BoxFuture;
 
 /// Consumer lag is told for at most this many partitions of groups, so that groups cannot grow the answer for ever.
 const LAG_SERIES_MAX: usize = 1000;
+
+/// Tiered topics that are told of.
+const TIER_SERIES_MAX: usize = 1000;
 
 /// Sets gauges to what they are now; called before each rendering of `/metrics`.
 pub trait Figures: Send + Sync {
@@ -103,6 +108,30 @@ impl BrokerFigures {
         out
     }
 
+    /// What is in object storage, and what waits for it, in the text format.
+    fn tiers(&self) -> String {
+        let now_ms = self.broker.clock.now_ms();
+        let mut families = [tier::REMOTE_BYTES, tier::LAG_BYTES, tier::LAG_SECONDS].map(|name| {
+            let help = names::help(name);
+            (name, format!("\n# HELP {name} {help}\n# TYPE {name} gauge\n"))
+        });
+        for topic in self.broker.engine.topics().iter().filter(|topic| is_tiered(topic)).take(TIER_SERIES_MAX)
+        {
+            let figures: Vec<_> =
+                topic.partitions.iter().map(|partition| partition.log.tier_figures()).collect();
+            let waits = figures.iter().filter_map(|partition| partition.oldest_uncopied_ms);
+            let values = [
+                figures.iter().map(|partition| partition.remote_bytes).sum::<u64>() as f64,
+                figures.iter().map(|partition| partition.uncopied_bytes).sum::<u64>() as f64,
+                waits.map(|since_ms| now_ms.saturating_sub(since_ms)).max().unwrap_or(0) as f64 / 1000.0,
+            ];
+            for ((name, out), value) in families.iter_mut().zip(values) {
+                let _ = writeln!(out, "{name}{{topic=\"{}\"}} {value}", escaped(&topic.name));
+            }
+        }
+        families.map(|(_, out)| out).concat()
+    }
+
     fn machine(&self) {
         if let Ok(space) = disk::space(&self.broker.config.node.data_dir) {
             metrics::gauge!(names::DISK_FREE).set(space.free_bytes as f64);
@@ -118,9 +147,17 @@ impl Figures for BrokerFigures {
         Box::pin(async move {
             self.stores();
             self.machine();
-            self.consumer_lag().await + &self.client_metrics()
+            tier::refresh();
+            self.consumer_lag().await + &self.client_metrics() + &self.tiers()
         })
     }
+}
+
+fn is_tiered(topic: &Topic) -> bool {
+    topic
+        .partitions
+        .iter()
+        .any(|partition| partition.log.config().remote_storage || partition.log.has_remote())
 }
 
 /// A label's value as the text format wants it.

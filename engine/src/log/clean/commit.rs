@@ -53,7 +53,7 @@ impl Edits {
 
     /// A segment's batches come whole, in order, and end before the next: only those that retention has left.
     fn write_into(&self, log: &PartitionLog, state: &LogState, write: &mut WriteBatch) {
-        let there = self.changes.iter().filter(|(last_offset, _)| *last_offset >= state.log_start_offset);
+        let there = self.changes.iter().filter(|(last_offset, _)| *last_offset >= state.local_from());
         for (last_offset, batch) in there {
             let key = keys::batch::key(log.id, *last_offset);
             match batch {
@@ -125,13 +125,17 @@ impl PartitionLog {
     /// it can be cleaned although nothing is appended any more. Returns the ticket of the change, if there was one.
     pub fn roll_for_cleaning(&self, now_ms: i64, any_age: bool) -> Option<Ticket> {
         let config = self.config();
+        config.cleanup_compact.then_some(())?;
+        self.roll_if(|active| any_age || now_ms.saturating_sub(active.created_ms) > config.roll_ms())
+    }
+
+    /// Closes the active segment if all of it is durable, and `is_due` says so of it.
+    pub(in crate::log) fn roll_if(&self, is_due: impl FnOnce(&Segment) -> bool) -> Option<Ticket> {
         let mut state = self.state.lock();
-        let old = now_ms.saturating_sub(state.active.created_ms) > config.roll_ms();
-        let roll = config.cleanup_compact
-            && state.status == Status::Online
+        let roll = state.status == Status::Online
             && !state.active.is_empty()
             && state.active.next_offset <= self.high_watermark()
-            && (old || any_age);
+            && is_due(&state.active);
         roll.then(|| {
             let mut write = WriteBatch::new();
             seal_active(self.id, &mut state, &mut write);
@@ -163,7 +167,7 @@ impl PartitionLog {
         });
         Ok(Begin {
             cleanable,
-            start: state.log_start_offset,
+            start: state.local_from(),
             segments,
             last_of_producers: producers.collect(),
             interrupted: state.clean.pass,

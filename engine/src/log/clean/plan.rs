@@ -54,7 +54,7 @@ impl PartitionLog {
 }
 
 pub(super) fn cleanable(state: &LogState, config: &LogConfig, stable: i64, now_ms: i64) -> Cleanable {
-    let first_dirty = state.clean.first_dirty_offset.max(state.log_start_offset);
+    let first_dirty = state.clean.first_dirty_offset.max(state.local_from());
     let dirty = || state.sealed.iter().filter(|segment| segment.next_offset > first_dirty);
     let end = dirty()
         .find(|segment| too_young(segment, config, now_ms))
@@ -75,7 +75,7 @@ pub(super) fn cleanable(state: &LogState, config: &LogConfig, stable: i64, now_m
         dirty_bytes: state.sealed.iter().map(|segment| bytes_in(segment, first_dirty, end)).sum(),
         overdue: oldest_ms
             .is_some_and(|oldest_ms| now_ms.saturating_sub(oldest_ms) > config.max_compaction_lag_ms),
-        horizon_passed: horizon_ms >= 0 && horizon_ms <= now_ms && first_dirty > state.log_start_offset,
+        horizon_passed: horizon_ms >= 0 && horizon_ms <= now_ms && first_dirty > state.local_from(),
     }
 }
 

@@ -15,7 +15,8 @@ use chronik_protocol::message;
 use super::{ResourceType, check_broker_id};
 use crate::broker::Broker;
 use crate::config::{
-    BrokerConfig, describe_topic, is_list_config, list_default, validate_dynamic, validate_overrides,
+    BrokerConfig, describe_topic, is_list_config, list_default, validate_change, validate_dynamic,
+    validate_overrides,
 };
 use crate::dynamic::settings::Scope;
 use crate::error_code::ErrorCode;
@@ -331,6 +332,9 @@ async fn alter_topic(broker: &Arc<Broker>, resource: &Resource, mode: Mode) -> R
         topic_list(&current, &settings, name, what)
     })?;
     if let Some(fault) = validate_overrides(&wanted, &broker.dynamic.settings.current()).first() {
+        return Err(Refusal::new(ErrorCode::InvalidConfig, fault.to_string()));
+    }
+    if let Some(fault) = validate_change(&current, &wanted, &broker.dynamic.settings.current()) {
         return Err(Refusal::new(ErrorCode::InvalidConfig, fault.to_string()));
     }
     // Kafka looks for the topic only now: bad configs of an unknown topic are told first.

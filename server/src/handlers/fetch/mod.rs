@@ -11,6 +11,7 @@ mod batches;
 mod memory;
 mod plan;
 mod read;
+mod remote;
 mod response;
 mod session;
 
@@ -22,6 +23,7 @@ use chronik_engine::log::{Isolation, PartitionLog};
 use chronik_engine::topic::TopicMap;
 use chronik_protocol::codec::{self, messages};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use super::lookup::{NO_EPOCH, check_leader_epoch};
 use crate::error_code::ErrorCode;
@@ -29,7 +31,8 @@ use crate::internal_topics;
 use crate::net::{Hold, Reply};
 use crate::request::{ReplyFuture, RequestContext, RequestError};
 pub use memory::FetchMemory;
-use read::{Fetched, Limits, Place, Target};
+use read::{Fetched, Limits, Place, Remote, Target};
+use remote::RemoteReads;
 use response::{Endpoint, FetchAnswer, PartitionAnswer, TELLS_LEADER};
 pub use session::FetchSessions;
 use session::{TopicRef, Wanted};
@@ -89,8 +92,13 @@ async fn fetch(
     let max_bytes = request.max_bytes.min(broker.config.fetch.fetch_max_bytes);
     let limits = Limits::new(max_bytes, request.min_bytes, max_wait, isolation);
     drop((request, hold));
+    let remote_wait_ms = broker.dynamic.settings.current().tier.fetch_max_wait_ms;
+    let remote = Remote {
+        reads: RemoteReads::new(broker.tier.clone()),
+        until: Instant::now() + Duration::from_millis(remote_wait_ms),
+    };
     let Fetched { outcomes, held } =
-        read::until_enough(&targets, limits, &broker.fetch_memory, broker.stopping.clone()).await;
+        read::until_enough(&targets, limits, &broker.fetch_memory, remote, broker.stopping.clone()).await;
     let answers = wanted.iter().zip(outcomes).map(|(wanted, outcome)| {
         let mut answer = outcome.into_answer(wanted, isolation);
         if ctx.api_version < FIRST_ZSTD_VERSION && batches::has_zstd(&answer.records) {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::batches::end_offset;
 use super::memory::FetchMemory;
 use super::plan::{Budget, Grant};
+use super::remote::{self, RemoteReads};
 use super::response::{NO_OFFSET, PartitionAnswer};
 use super::session::{Position, Wanted};
 use crate::error_code::ErrorCode;
@@ -130,6 +131,14 @@ impl Outcome {
     }
 }
 
+/// What object storage has to answer of a request.
+pub(super) struct Remote {
+    pub(super) reads: RemoteReads,
+    /// Until when a request that has nothing else to answer waits for it, whatever the client asked (Kafka's
+    /// `remote.fetch.max.wait.ms`): the client's wait is meant for records that are not written yet.
+    pub(super) until: Instant,
+}
+
 /// What came of a request's partitions, in its order.
 pub(super) struct Fetched {
     pub(super) outcomes: Vec<Outcome>,
@@ -143,13 +152,19 @@ pub(super) async fn until_enough(
     targets: &[Target],
     limits: Limits,
     memory: &FetchMemory,
+    mut remote: Remote,
     mut stopping: Stopping,
 ) -> Fetched {
-    let deadline = Instant::now() + limits.max_wait;
+    let asked_until = Instant::now() + limits.max_wait;
     let mut waiting = None;
     loop {
-        let fetched = read_all(targets, limits, memory, deadline).await;
+        let fetched = read_all(targets, limits, memory, &mut remote.reads, asked_until).await;
         let outcomes = &fetched.outcomes;
+        let has_something = outcomes.iter().any(|outcome| outcome.bytes() > 0);
+        let deadline = match remote.reads.is_waiting() && !has_something {
+            true => asked_until.max(remote.until),
+            false => asked_until,
+        };
         if targets.is_empty()
             || has_enough(targets, outcomes, limits)
             || outcomes.iter().any(Outcome::is_urgent)
@@ -164,15 +179,24 @@ pub(super) async fn until_enough(
                 return fetched;
             }
         }
-        let seen = outcomes.iter().map(|outcome| match outcome {
+        let seen = outcomes.iter().enumerate().filter(|(place, _)| !remote.reads.waits_for(*place));
+        let seen = seen.map(|(_, outcome)| match outcome {
             Outcome::Read(read) => read.offsets.visible_end(limits.isolation),
             _ => NO_OFFSET,
         });
         let seen = seen.collect();
         // They will be read again, with what comes behind them.
         drop(fetched);
+        // A partition that waits for object storage has nothing to say by what is appended to it.
+        let local: Vec<&Target> = targets
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| !remote.reads.waits_for(*place))
+            .map(|(_, target)| target)
+            .collect();
         tokio::select! {
-            () = wait_until_promising(targets, seen, limits, deadline) => {}
+            () = wait_until_promising(&local, seen, limits, deadline) => {}
+            () = remote.reads.one_more() => {}
             () = stopping.asked() => {}
         }
     }
@@ -197,7 +221,13 @@ fn has_enough(targets: &[Target], outcomes: &[Outcome], limits: Limits) -> bool 
 }
 
 /// One pass over all partitions, in order. What needs memory that is not free by the deadline is left out.
-async fn read_all(targets: &[Target], limits: Limits, memory: &FetchMemory, deadline: Instant) -> Fetched {
+async fn read_all(
+    targets: &[Target],
+    limits: Limits,
+    memory: &FetchMemory,
+    remote: &mut RemoteReads,
+    deadline: Instant,
+) -> Fetched {
     let mut pass = Pass {
         targets,
         isolation: limits.isolation,
@@ -227,6 +257,12 @@ async fn read_all(targets: &[Target], limits: Limits, memory: &FetchMemory, dead
         }
         if starved {
             pass.outcomes.push(nothing_read(target));
+            continue;
+        }
+        if let Some(outcome) = read_remote(target, index, grant, limits.isolation, remote) {
+            pass.scanned_bytes += outcome.bytes();
+            pass.budget.spend(outcome.bytes());
+            pass.outcomes.push(outcome);
             continue;
         }
         pass.put_off(index, grant);
@@ -301,6 +337,27 @@ fn read_memory(target: &Target, grant: Grant, isolation: Isolation) -> Option<Ou
     }
 }
 
+/// Answers from object storage, if that is where the records are. With nothing, while they are on their way.
+fn read_remote(
+    target: &Target,
+    place: usize,
+    grant: Grant,
+    isolation: Isolation,
+    remote: &mut RemoteReads,
+) -> Option<Outcome> {
+    let Place::Log(log) = &target.place else { return None };
+    log.remote_at(target.position.offset)?;
+    let limits = remote::Limits { max_bytes: grant.max_bytes, at_least_one: grant.at_least_one, isolation };
+    Some(match remote.read(place, log, target.position.offset, limits) {
+        Some(Ok(read)) => Outcome::Read(read),
+        Some(Err(error)) => {
+            tracing::warn!(%error, "fetch from object storage failed");
+            Outcome::Failed(ErrorCode::from(&error))
+        }
+        None => nothing_read(target),
+    })
+}
+
 /// There may be more, for the next request.
 fn nothing_read(target: &Target) -> Outcome {
     let Place::Log(log) = &target.place else { return Outcome::Empty };
@@ -311,13 +368,17 @@ async fn scan(target: &Target, grant: Grant, isolation: Isolation) -> Outcome {
     let Place::Log(log) = &target.place else { return Outcome::Empty };
     match log.read(target.position.offset, grant.max_bytes, grant.at_least_one, isolation).await {
         Ok(read) => Outcome::Read(read),
+        // Moved to object storage since it was looked for here: the next request finds it there.
+        Err(ReadError::Tiered { .. }) => nothing_read(target),
         Err(error) => failed(&error),
     }
 }
 
 fn failed(error: &ReadError) -> Outcome {
     match error {
-        ReadError::OffsetOutOfRange { .. } | ReadError::Deleted => tracing::debug!(%error, "fetch refused"),
+        ReadError::OffsetOutOfRange { .. } | ReadError::Tiered { .. } | ReadError::Deleted => {
+            tracing::debug!(%error, "fetch refused")
+        }
         ReadError::Offline | ReadError::Store(_) => tracing::warn!(%error, "fetch failed"),
     }
     Outcome::Failed(ErrorCode::from(error))
@@ -325,11 +386,11 @@ fn failed(error: &ReadError) -> Outcome {
 
 /// Waits until reading again may yield enough, or something is wrong, or the deadline has passed. `seen` are the ends
 /// of what the last read could see.
-async fn wait_until_promising(targets: &[Target], mut seen: Vec<i64>, limits: Limits, deadline: Instant) {
+async fn wait_until_promising(targets: &[&Target], mut seen: Vec<i64>, limits: Limits, deadline: Instant) {
     loop {
         // A new one each time: logs that did not wake the old one forget it as it is dropped.
         let waiter = Waiter::new();
-        for log in targets.iter().filter_map(Target::log) {
+        for log in targets.iter().filter_map(|target| target.log()) {
             log.watch(&waiter);
         }
         if has_moved(targets, &mut seen, limits.isolation) {
@@ -343,7 +404,7 @@ async fn wait_until_promising(targets: &[Target], mut seen: Vec<i64>, limits: Li
 }
 
 /// Whether an end differs from `seen`, which is brought up to date, or a log has stopped serving.
-fn has_moved(targets: &[Target], seen: &mut [i64], isolation: Isolation) -> bool {
+fn has_moved(targets: &[&Target], seen: &mut [i64], isolation: Isolation) -> bool {
     let mut moved = false;
     for (target, seen) in targets.iter().zip(seen) {
         if let Some(log) = target.log() {
@@ -355,7 +416,7 @@ fn has_moved(targets: &[Target], seen: &mut [i64], isolation: Isolation) -> bool
     moved
 }
 
-fn is_promising(targets: &[Target], limits: Limits) -> bool {
+fn is_promising(targets: &[&Target], limits: Limits) -> bool {
     let mut bytes = 0;
     for target in targets {
         let Some(log) = target.log() else { continue };

@@ -508,11 +508,17 @@ fn targets(topic: &Topic) -> Vec<Target> {
     topic.partitions.iter().map(|partition| Target { place: place(partition), position }).collect()
 }
 
+/// For partitions that have nothing in object storage.
+async fn no_remote() -> Remote {
+    Remote { reads: RemoteReads::new(context().await.broker.tier.clone()), until: Instant::now() }
+}
+
 async fn until_enough(targets: &[Target], max_bytes: i32) -> Vec<read::Outcome> {
     read::until_enough(
         targets,
         Limits::new(max_bytes, 1, Duration::ZERO, Isolation::Uncommitted),
         &FetchMemory::new(64 << 20, 0),
+        no_remote().await,
         Stopping::never(),
     )
     .await
@@ -573,7 +579,7 @@ async fn what_was_read_from_the_store_is_counted_until_the_answer_is_sent() {
     let memory = FetchMemory::new(10 * VALUE_BYTES, 0);
     let limits = Limits::new(1 << 20, 1, Duration::ZERO, Isolation::Uncommitted);
     let targets = targets(&topic);
-    let first = read::until_enough(&targets, limits, &memory, Stopping::never()).await;
+    let first = read::until_enough(&targets, limits, &memory, no_remote().await, Stopping::never()).await;
     let bytes: usize = first
         .outcomes
         .iter()
@@ -583,10 +589,15 @@ async fn what_was_read_from_the_store_is_counted_until_the_answer_is_sent() {
         })
         .sum();
     assert_eq!(first.held.as_ref().map(OwnedSemaphorePermit::num_permits), Some(bytes));
-    let second = read::until_enough(&targets, limits, &memory, Stopping::never()).await;
+    let second = read::until_enough(&targets, limits, &memory, no_remote().await, Stopping::never()).await;
     assert!(second.held.is_none(), "no memory until the first answer is gone");
     let nothing = |outcome: &read::Outcome| matches!(outcome, read::Outcome::Read(read) if read.bytes == 0);
     assert!(second.outcomes.iter().all(nothing), "which is no error: the client asks again");
     drop(first);
-    assert!(read::until_enough(&targets, limits, &memory, Stopping::never()).await.held.is_some());
+    assert!(
+        read::until_enough(&targets, limits, &memory, no_remote().await, Stopping::never())
+            .await
+            .held
+            .is_some()
+    );
 }

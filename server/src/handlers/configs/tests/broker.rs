@@ -154,7 +154,10 @@ fn every_dynamic_setting_is_read_where_its_change_is_seen() {
             "log.cleaner.io.max.bytes.per.second",
             "log.cleaner.dedupe.buffer.size",
             "producer.id.expiration.ms",
-            "chronik.disk.reserve.bytes"
+            "chronik.disk.reserve.bytes",
+            // Asked for with each part of an upload (tier.rs), and with each fetch (handlers/fetch/mod.rs).
+            "remote.log.manager.copy.max.bytes.per.second",
+            "remote.fetch.max.wait.ms",
         ]
     );
 }

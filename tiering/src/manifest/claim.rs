@@ -1,0 +1,173 @@
+//! Taking the next epoch. Ends the chain of whoever had the last one, with a seal in the place of its next delta: one of
+//! the two creates it, and the other knows.
+
+use chronik_engine::Engine;
+use chronik_engine::keys::tier::TierStateValue;
+use chronik_engine::store::StoreError;
+
+use super::chain::{AppendError, Chain, ChainError, ChainState, newest_epoch, read, read_chain};
+use super::record::{Entry, Kind, Record};
+use super::{chain_folder, delta_name};
+use crate::bucket::{Bucket, BucketError, Created};
+
+/// Why an epoch was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// The manifest, or the store under it.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The directory's own store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Somebody else has taken over since.
+    #[error(
+        "another broker of this cluster has taken over the bucket (epoch {epoch}, active until {written_ms} ms): this data \
+         directory is behind what the bucket holds, and neither uploads nor deletes. Stop one of the two brokers; to go on \
+         from the bucket, restore it into an empty directory"
+    )]
+    Replaced {
+        /// The newest epoch.
+        epoch: u64,
+        /// When its newest record was written.
+        written_ms: i64,
+    },
+    /// The bucket does not know us.
+    #[error(
+        "the bucket has no manifest of this cluster, though epoch {epoch} was taken and segments are there: was the bucket \
+         or the prefix changed? Set it back, or copy the objects over"
+    )]
+    Lost {
+        /// The epoch that the directory has taken last.
+        epoch: u64,
+    },
+}
+
+impl From<BucketError> for ClaimError {
+    fn from(error: BucketError) -> Self {
+        ChainError::from(error).into()
+    }
+}
+
+/// An epoch that was taken.
+#[derive(Debug)]
+pub struct Claim {
+    /// Its chain, opened.
+    pub chain: Chain,
+    /// What the chain before it came to, which is what this one begins with.
+    pub entries: Vec<Entry>,
+}
+
+/// Takes the next epoch for the directory that `engine` has open.
+///
+/// # Errors
+/// [`ClaimError`]; after any but [`ClaimError::Replaced`] and [`ClaimError::Lost`] it is worth trying again.
+pub async fn claim(engine: &Engine, bucket: &Bucket, now_ms: i64) -> Result<Claim, ClaimError> {
+    let cluster_id = engine.cluster_id();
+    let mut own = engine.tier_state().await?;
+    let newest = newest_epoch(bucket, cluster_id).await?;
+    let before = match newest {
+        Some(epoch) => Some(read_chain(bucket, cluster_id, epoch).await?),
+        None => None,
+    };
+    check_ours(engine, &own, before.as_ref())?;
+    let epoch = newest.unwrap_or(own.epoch) + 1;
+    // An attempt that was cut short is gone on with under its own id: what it has sent may still arrive.
+    let goes_on = own.claiming_epoch == epoch && !own.claiming.is_empty();
+    let id = if goes_on { own.claiming.clone() } else { new_id() };
+    let mut state = before.unwrap_or_default();
+    if newest.is_some() {
+        // As it is ours, whether or not that had been noted.
+        (own.epoch, own.claim) = (state.epoch, state.claim.clone());
+    }
+    own = TierStateValue { claiming_epoch: epoch, claiming: id.clone(), ..own };
+    // Before anything is written: after a crash it must be known whose it is.
+    engine.set_tier_state(&own).await?;
+    if state.sealed_by.is_none() && newest.is_some() {
+        seal(bucket, cluster_id, &mut state, &id, now_ms).await?;
+    }
+    let entries: Vec<Entry> = state.entries.into_values().collect();
+    let mut chain = Chain::new(bucket.clone(), cluster_id.to_owned(), epoch, own.claiming.clone());
+    match chain.append(Kind::Opening, entries.clone(), Vec::new(), now_ms).await {
+        Ok(()) => {}
+        Err(AppendError::Bucket(error)) => return Err(error.into()),
+        Err(AppendError::Replaced) => {
+            let there = read(bucket, delta_name(cluster_id, epoch, 0)).await?;
+            return Err(if there.claim == own.claiming {
+                // An earlier attempt of ours has arrived after all.
+                BucketError::Failed("the epoch was opened by an earlier attempt".to_owned()).into()
+            } else {
+                ClaimError::Replaced { epoch, written_ms: there.written_ms }
+            });
+        }
+    }
+    let taken = TierStateValue { epoch, claim: own.claiming, next_delta: 1, ..TierStateValue::default() };
+    engine.set_tier_state(&taken).await?;
+    forget_old(bucket, cluster_id, epoch).await;
+    Ok(Claim { chain, entries })
+}
+
+/// The newest chain must be the one that this directory has taken, or was taking when it was cut short.
+fn check_ours(engine: &Engine, own: &TierStateValue, newest: Option<&ChainState>) -> Result<(), ClaimError> {
+    let Some(newest) = newest else {
+        let copied = engine
+            .topics()
+            .iter()
+            .any(|topic| topic.partitions.iter().any(|partition| partition.log.has_remote()));
+        return if copied { Err(ClaimError::Lost { epoch: own.epoch }) } else { Ok(()) };
+    };
+    let taken = newest.epoch == own.epoch && newest.claim == own.claim;
+    let taking = newest.epoch == own.claiming_epoch && newest.claim == own.claiming;
+    let sealed_by_other = newest.sealed_by.as_ref().is_some_and(|id| *id != own.claiming);
+    if (taken || taking) && !sealed_by_other {
+        Ok(())
+    } else {
+        Err(ClaimError::Replaced { epoch: newest.epoch, written_ms: newest.written_ms })
+    }
+}
+
+/// Creates a seal as the next delta; what was written there first is part of what the chain comes to.
+async fn seal(
+    bucket: &Bucket,
+    cluster_id: &str,
+    state: &mut ChainState,
+    id: &[u8],
+    now_ms: i64,
+) -> Result<(), ClaimError> {
+    loop {
+        let seal = Record {
+            kind: Kind::Seal.into(),
+            epoch: state.epoch,
+            number: state.next,
+            claim: id.to_vec(),
+            written_ms: now_ms,
+            added: Vec::new(),
+            removed: Vec::new(),
+        };
+        let name = delta_name(cluster_id, state.epoch, state.next);
+        if bucket.create(&name, seal.encode_object()).await? == Created::Ours {
+            return Ok(());
+        }
+        state.apply(read(bucket, name).await?);
+        if state.sealed_by.as_ref().is_some_and(|other| other != id) {
+            return Err(ClaimError::Replaced { epoch: state.epoch, written_ms: state.written_ms });
+        }
+    }
+}
+
+/// Deletes all chains but this and the one before, which tells what happened. Whatever stays does no harm.
+async fn forget_old(bucket: &Bucket, cluster_id: &str, epoch: u64) {
+    let Ok(children) = bucket.children(&super::folder(cluster_id)).await else { return };
+    for old in children.iter().filter_map(|name| name.parse::<u64>().ok()).filter(|old| old + 1 < epoch) {
+        let folder = chain_folder(cluster_id, old);
+        let Ok(names) = bucket.children(&folder).await else { continue };
+        let objects: Vec<String> = names.iter().map(|name| format!("{folder}/{name}")).collect();
+        if let Err(error) = bucket.delete(&objects).await {
+            tracing::debug!(%error, epoch = old, "an old part of the manifest stays");
+        }
+    }
+}
+
+/// 128 random bits.
+fn new_id() -> Vec<u8> {
+    uuid::Uuid::new_v4().as_bytes().to_vec()
+}

@@ -1,0 +1,212 @@
+//! Saves in the bucket what a restore begins with besides segments: topics, configs, groups and their offsets,
+//! transactional ids, and of each log its start and its leader epochs.
+//!
+//! ```text
+//! 0           8         10       14
+//! | CHRONMET  | version | CRC-32C | zstd: protobuf MetaValue |     numbers are big-endian; the CRC covers what follows
+//! ```
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use chronik_engine::keys::{self, PartitionId};
+use chronik_engine::tier::MetaCopy;
+use prost::Message;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::bucket::{Bucket, BucketError, Created};
+use crate::copy::CopyError;
+use crate::limits::MANIFEST_BYTES_MAX;
+use crate::manifest::ChainError;
+use crate::tier::{Standing, Tier};
+
+const MAGIC: [u8; 8] = *b"CHRONMET";
+const VERSION: u16 = 1;
+const HEAD_BYTES: usize = 14;
+/// Copies that are kept; the ones before the newest are for the eyes of people.
+const KEPT: u64 = 3;
+
+/// What is in a copy.
+#[derive(Clone, PartialEq, Message)]
+struct MetaValue {
+    #[prost(message, repeated, tag = "1")]
+    entries: Vec<Pair>,
+    #[prost(message, repeated, tag = "2")]
+    logs: Vec<LogPair>,
+    #[prost(int64, tag = "3")]
+    written_ms: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Pair {
+    #[prost(bytes = "bytes", tag = "1")]
+    key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LogPair {
+    #[prost(uint64, tag = "1")]
+    partition: u64,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
+}
+
+/// What was saved last.
+#[derive(Debug, Default)]
+pub(crate) struct SavedMeta {
+    copy: Option<MetaCopy>,
+    topics: HashSet<Uuid>,
+    next: u64,
+    at: Option<Instant>,
+}
+
+fn name(cluster_id: &str, epoch: u64, number: u64) -> String {
+    format!("meta/{cluster_id}/{epoch:010}/{number:020}.meta")
+}
+
+fn encode(copy: &MetaCopy, written_ms: i64) -> Bytes {
+    let value = MetaValue {
+        entries: copy
+            .entries
+            .iter()
+            .map(|(key, value)| Pair { key: key.clone(), value: value.clone() })
+            .collect(),
+        logs: copy.logs.iter().map(|(id, value)| LogPair { partition: id.0, value: value.clone() }).collect(),
+        written_ms,
+    };
+    let body = zstd::bulk::compress(&value.encode_to_vec(), 3).expect("compressing in memory does not fail");
+    let mut bytes = Vec::with_capacity(HEAD_BYTES + body.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&VERSION.to_be_bytes());
+    bytes.extend_from_slice(&crc32c::crc32c(&body).to_be_bytes());
+    bytes.extend_from_slice(&body);
+    bytes.into()
+}
+
+fn decode(bytes: &[u8]) -> Result<(MetaCopy, i64), String> {
+    let (head, body) = bytes.split_at_checked(HEAD_BYTES).ok_or("it is shorter than a head")?;
+    if head[..8] != MAGIC {
+        return Err("it does not begin with CHRONMET".to_owned());
+    }
+    if head[8..10] != VERSION.to_be_bytes() {
+        return Err("it was written by a newer version".to_owned());
+    }
+    if head[10..14] != crc32c::crc32c(body).to_be_bytes() {
+        return Err("its CRC-32C does not match".to_owned());
+    }
+    let most = MANIFEST_BYTES_MAX as usize;
+    let body = zstd::stream::decode_all(std::io::Read::take(body, most as u64))
+        .map_err(|error| error.to_string())?;
+    let value = MetaValue::decode(&*body).map_err(|error| error.to_string())?;
+    let copy = MetaCopy {
+        entries: value.entries.into_iter().map(|pair| (pair.key, pair.value)).collect(),
+        logs: value.logs.into_iter().map(|pair| (PartitionId(pair.partition), pair.value)).collect(),
+    };
+    Ok((copy, value.written_ms))
+}
+
+/// The newest copy of a cluster that can be read, and when it was written, ms; `None` when there is none.
+///
+/// # Errors
+/// [`ChainError`].
+pub async fn newest(bucket: &Bucket, cluster_id: &str) -> Result<Option<(MetaCopy, i64)>, ChainError> {
+    let mut epochs = bucket.children(&format!("meta/{cluster_id}")).await?;
+    epochs.sort();
+    while let Some(epoch) = epochs.pop() {
+        let folder = format!("meta/{cluster_id}/{epoch}");
+        let mut copies = bucket.children(&folder).await?;
+        copies.sort();
+        while let Some(copy) = copies.pop() {
+            let name = format!("{folder}/{copy}");
+            match decode(&bucket.get(&name).await?) {
+                Ok(read) => return Ok(Some(read)),
+                Err(reason) => tracing::warn!(name, reason, "a copy of topics and groups cannot be read"),
+            }
+        }
+    }
+    Ok(None)
+}
+
+impl Tier {
+    /// Saves, if there is something new and it is time.
+    pub(crate) async fn save_meta_if_due(
+        &self,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Result<(), CopyError> {
+        let due = {
+            let saved = self.saved_meta.lock().await;
+            saved.at.is_none_or(|at| at.elapsed() >= self.options.meta_interval)
+        };
+        if due { self.save_meta(stopping).await } else { Ok(()) }
+    }
+
+    /// Saves, if the topic is not in what was saved: its segments must not be without it.
+    pub(crate) async fn save_meta_for(
+        &self,
+        topic: Uuid,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Result<(), CopyError> {
+        let known = self.saved_meta.lock().await.topics.contains(&topic);
+        if known { Ok(()) } else { self.save_meta(stopping).await }
+    }
+
+    async fn save_meta(&self, stopping: &mut watch::Receiver<bool>) -> Result<(), CopyError> {
+        let Standing::Leading(epoch) = self.standing() else { return Ok(()) };
+        let mut saved = self.saved_meta.lock().await;
+        let copy = self.engine.copy_meta().await.map_err(|error| CopyError::Log(error.into()))?;
+        if saved.copy.as_ref() == Some(&copy) {
+            saved.at = Some(Instant::now());
+            return Ok(());
+        }
+        let cluster_id = self.engine.cluster_id();
+        let bytes = encode(&copy, self.now_ms());
+        let name_of = |number| name(cluster_id, epoch, number);
+        let object = name_of(saved.next);
+        let create = self.bucket.create(&object, bytes);
+        let created = tokio::select! {
+            created = create => created,
+            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+        };
+        if created? == Created::Taken {
+            // An answer that was lost: what is there is ours, of a moment before.
+            saved.next += 1;
+            return Err(BucketError::Failed("an earlier copy has arrived after all".to_owned()).into());
+        }
+        if let Some(old) = saved.next.checked_sub(KEPT) {
+            self.bucket.delete(&[name_of(old)]).await?;
+        }
+        saved.next += 1;
+        saved.at = Some(Instant::now());
+        saved.topics = topics_of(&copy);
+        saved.copy = Some(copy);
+        Ok(())
+    }
+}
+
+fn topics_of(copy: &MetaCopy) -> HashSet<Uuid> {
+    copy.entries.iter().filter_map(|(key, _)| keys::topic::parse(key).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_comes_back_and_damage_is_noticed() {
+        let copy = MetaCopy {
+            entries: vec![(Bytes::from_static(b"k"), Bytes::from_static(b"v"))],
+            logs: vec![(PartitionId(3), Bytes::from_static(b"l"))],
+        };
+        let bytes = encode(&copy, 7);
+        assert_eq!(decode(&bytes).unwrap(), (copy, 7));
+        for index in 0..bytes.len() {
+            let mut damaged = bytes.to_vec();
+            damaged[index] ^= 1;
+            assert!(decode(&damaged).is_err(), "byte {index}");
+        }
+    }
+}

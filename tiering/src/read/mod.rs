@@ -1,0 +1,216 @@
+//! Reading what is in object storage: from an offset to whole batches, and from a time to a record.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `index` | what must be known of a segment before a block is asked for |
+//! | `cache` | blocks in memory and on disk, under bounds |
+//! | `window` | how far ahead a reader is served (pure) |
+//! | `blocks` | one GET for what is missing, shared by all who wait for it |
+//! | `time` | lookups by timestamp |
+//!
+//! Invariant: no byte leaves here that is not covered by a checksum of the segment which was compared after the byte came
+//! from the store or the disk.
+
+mod blocks;
+mod cache;
+mod index;
+mod time;
+mod window;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chronik_engine::error::ReadError;
+use chronik_engine::log::{AbortedTxn, Isolation, PartitionLog, RemoteSegment};
+use chronik_protocol::batch::BatchHeader;
+
+use crate::bucket::{Bucket, BucketError};
+use crate::segment::SegmentError;
+use blocks::Blocks;
+use index::Indexes;
+pub use index::encode_index;
+pub use index::{TailError, read_tail};
+
+/// Bounds of the reader.
+#[derive(Clone, Debug)]
+pub struct ReadOptions {
+    /// Bytes of blocks in memory.
+    pub memory_bytes: usize,
+    /// Bytes of blocks on disk; 0 is none.
+    pub disk_bytes: u64,
+    /// Where they are. Emptied when it cannot be read.
+    pub disk_path: PathBuf,
+    /// Bytes that one GET asks for at most.
+    pub read_ahead_bytes: usize,
+}
+
+/// Why a remote read came to nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// The object is not there.
+    #[error("object {0} is missing")]
+    Missing(Arc<str>),
+    /// The bytes are not what they should be, also when asked again.
+    #[error("object {object}: {reason}")]
+    Corrupt {
+        /// Its name.
+        object: Arc<str>,
+        /// What is wrong.
+        reason: Arc<str>,
+    },
+    /// The store failed.
+    #[error("object {object}: {reason}")]
+    Store {
+        /// Its name.
+        object: Arc<str>,
+        /// What the store said.
+        reason: Arc<str>,
+    },
+    /// The log's own part.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+}
+
+impl RemoteError {
+    fn bucket(object: &Arc<str>, error: &BucketError) -> Self {
+        match error {
+            BucketError::NotFound(_) => Self::Missing(object.clone()),
+            error => Self::Store { object: object.clone(), reason: error.to_string().into() },
+        }
+    }
+
+    fn segment(object: &Arc<str>, error: &SegmentError) -> Self {
+        Self::Corrupt { object: object.clone(), reason: error.to_string().into() }
+    }
+}
+
+/// Whole batches of a remote segment.
+#[derive(Clone, Debug, Default)]
+pub struct RemoteRead {
+    /// Their bytes; each chunk begins and ends with a batch.
+    pub chunks: Vec<Bytes>,
+    /// Bytes of all chunks.
+    pub bytes: usize,
+    /// Aborted transactions with an offset in them, for readers of committed data alone.
+    pub aborted: Vec<AbortedTxn>,
+    /// A cleaner has left nothing at the offset or behind it in this segment: go on with the next.
+    pub is_gap: bool,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct RemoteReader {
+    indexes: Arc<Indexes>,
+    blocks: Blocks,
+}
+
+impl RemoteReader {
+    /// A reader of `bucket`.
+    pub async fn open(bucket: Bucket, options: &ReadOptions) -> Self {
+        let indexes = Arc::new(Indexes::new(bucket.clone()));
+        let cache = cache::BlockCache::open(options).await;
+        Self { blocks: Blocks::new(bucket, cache, indexes.clone(), options), indexes }
+    }
+
+    /// Reads from `offset`, which `segment` contains: at most `max_bytes`, except that with `at_least_one` the first batch
+    /// comes whatever its size. Empty where a cleaned segment has nothing at `offset` or behind.
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub async fn read(
+        &self,
+        log: &Arc<PartitionLog>,
+        segment: &Arc<RemoteSegment>,
+        offset: i64,
+        limits: Limits,
+    ) -> Result<RemoteRead, RemoteError> {
+        let index = self.indexes.get(log, segment).await?;
+        let mut read = RemoteRead { is_gap: index.block_for(offset).is_none(), ..RemoteRead::default() };
+        let mut position = offset;
+        while let Some(place) = index.block_for(position) {
+            let block = self.blocks.get(log, segment, &index, place).await?;
+            let budget = Limits {
+                max_bytes: limits.max_bytes.saturating_sub(read.bytes),
+                at_least_one: limits.at_least_one && read.bytes == 0,
+                ..limits
+            };
+            let taken = take(&block, position, budget);
+            if taken.is_empty() {
+                break;
+            }
+            let whole = taken.len() == block.len() || block.as_ptr_range().end == taken.as_ptr_range().end;
+            read.bytes += taken.len();
+            read.chunks.push(taken);
+            position = index.blocks[place].last_offset + 1;
+            // What is behind is taken along only if it need not be waited for: the reader has something.
+            if !whole || read.bytes >= limits.max_bytes || !self.blocks.is_at_hand(segment, &index, place + 1)
+            {
+                break;
+            }
+        }
+        if limits.isolation == Isolation::Committed && read.bytes > 0 {
+            let end = last_offset(&read.chunks).map_or(position, |last| last + 1);
+            let aborted = self.indexes.aborted(log, segment, &index).await?;
+            read.aborted = aborted
+                .iter()
+                .filter(|txn| txn.first_offset < end && txn.last_offset >= offset)
+                .copied()
+                .collect();
+        }
+        Ok(read)
+    }
+
+    /// Writes what is in memory to the disk cache.
+    pub async fn close(&self) {
+        self.blocks.close().await;
+    }
+}
+
+/// How much a read may return, and to whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of whole batches.
+    pub max_bytes: usize,
+    /// The first batch may be larger than that.
+    pub at_least_one: bool,
+    /// Whether the reader has to be told of aborted transactions.
+    pub isolation: Isolation,
+}
+
+/// Of a block, the batches from the one that contains `offset`, as far as the budget goes.
+fn take(block: &Bytes, offset: i64, limits: Limits) -> Bytes {
+    let (mut begin, mut end) = (None, 0);
+    let mut at = 0;
+    while let Ok(header) = BatchHeader::parse(&block[at..]) {
+        let next = at + header.size_bytes();
+        if header.last_offset() >= offset {
+            let from = *begin.get_or_insert(at);
+            let first = from == at;
+            if next - from > limits.max_bytes && !(first && limits.at_least_one) {
+                break;
+            }
+            end = next;
+        }
+        at = next;
+        if at >= block.len() {
+            break;
+        }
+    }
+    match begin {
+        Some(begin) if end > begin => block.slice(begin..end),
+        _ => Bytes::new(),
+    }
+}
+
+/// The last offset of batches that were taken.
+fn last_offset(chunks: &[Bytes]) -> Option<i64> {
+    let mut last = None;
+    let chunk = chunks.last()?;
+    let mut at = 0;
+    while let Some(Ok(header)) = chunk.get(at..).filter(|rest| !rest.is_empty()).map(BatchHeader::parse) {
+        last = Some(header.last_offset());
+        at += header.size_bytes();
+    }
+    last
+}

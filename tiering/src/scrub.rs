@@ -1,0 +1,219 @@
+//! Compares what the manifest, the bucket and the logs say of each other, reads a sample of blocks, and removes what
+//! uploads that were cut short have left.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::bucket::{BucketError, Listed};
+use crate::copy::SEGMENTS;
+use crate::metrics as names;
+use crate::read::read_tail;
+use crate::segment::check_block;
+use crate::tier::Tier;
+
+/// Segments of which a block is read, a run; the ones looked at last time are not looked at again before the others were.
+const SAMPLES: usize = 64;
+/// Faults that are told.
+const FAULTS_MAX: usize = 1000;
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ScrubReport {
+    /// Segments that the logs name.
+    pub segments: usize,
+    /// Bytes of their objects.
+    pub bytes: u64,
+    /// Objects in the bucket's folder of segments.
+    pub objects: usize,
+    /// Segments whose object was read in part and compared.
+    pub sampled: usize,
+    /// Objects of uploads that were cut short, old enough to go, which were removed.
+    pub orphans_removed: usize,
+    /// Objects that nothing names, too young to be judged.
+    pub orphans_young: usize,
+    /// What is wrong.
+    pub faults: Vec<String>,
+}
+
+impl ScrubReport {
+    fn fault(&mut self, fault: String) {
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(fault);
+        }
+    }
+}
+
+impl Tier {
+    pub(crate) async fn scrub_in_background(&self, stopping: &mut watch::Receiver<bool>) {
+        let scrubbed = tokio::select! {
+            scrubbed = self.scrub() => scrubbed,
+            _ = stopping.wait_for(|stop| *stop) => return,
+        };
+        match scrubbed {
+            Ok(report) => {
+                for fault in &report.faults {
+                    tracing::error!(fault, "object storage and the logs do not agree");
+                }
+                tracing::info!(
+                    segments = report.segments,
+                    sampled = report.sampled,
+                    orphans_removed = report.orphans_removed,
+                    faults = report.faults.len(),
+                    "compared object storage with the logs"
+                );
+            }
+            Err(error) => tracing::warn!(%error, "object storage could not be compared with the logs"),
+        }
+    }
+
+    /// Compares everything that can be compared without reading every byte.
+    ///
+    /// # Errors
+    /// [`BucketError`] when the bucket cannot be listed, or this broker does not write to it.
+    pub async fn scrub(&self) -> Result<ScrubReport, BucketError> {
+        let mut report = ScrubReport::default();
+        // First the bucket, then the logs: what is copied in between is in the logs and not in the listing, and is young.
+        let mut listed: HashMap<String, Listed> = HashMap::new();
+        let begun_ms = self.now_ms();
+        self.bucket.list(SEGMENTS, |object| drop(listed.insert(object.name.clone(), object))).await?;
+        report.objects = listed.len();
+        let entries = self.entries();
+        let offset = self.next_sample(entries.len());
+        for (index, entry) in entries.iter().enumerate() {
+            let segment = &entry.segment;
+            report.segments += 1;
+            report.bytes += segment.size;
+            match listed.remove(&segment.object) {
+                Some(object) if object.size != segment.size => report.fault(format!(
+                    "{} has {} bytes, the manifest says {}",
+                    segment.object, object.size, segment.size
+                )),
+                Some(_) => {
+                    let place = (index + entries.len() - offset) % entries.len().max(1);
+                    if place < SAMPLES {
+                        self.sample(&mut report, &segment.object, segment.tail_bytes, entry.base_offset)
+                            .await;
+                    }
+                }
+                // Copied, or deleted, since the listing.
+                None if self.is_gone(&segment.object).await? => {
+                    report.fault(format!("{} is missing in the bucket", segment.object));
+                }
+                None => {}
+            }
+        }
+        self.check_logs(&mut report);
+        self.remove_orphans(&mut report, listed, begun_ms).await?;
+        metrics::gauge!(names::SCRUB_FAULTS).set(report.faults.len() as f64);
+        Ok(report)
+    }
+
+    /// Where to begin with samples this time.
+    fn next_sample(&self, count: usize) -> usize {
+        let mut next = self.next_sample.lock();
+        let offset = *next % count.max(1);
+        *next = offset + SAMPLES;
+        offset
+    }
+
+    async fn is_gone(&self, object: &str) -> Result<bool, BucketError> {
+        match self.bucket.size(object).await {
+            Ok(_) => Ok(false),
+            Err(BucketError::NotFound(_)) => {
+                Ok(self.entries().iter().any(|entry| entry.segment.object == object))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads the tail of a segment, and one block.
+    async fn sample(&self, report: &mut ScrubReport, object: &str, tail_bytes: u64, base_offset: i64) {
+        report.sampled += 1;
+        let tail = match read_tail(&self.bucket, object, Some(tail_bytes)).await {
+            Ok((tail, _)) => tail,
+            Err(error) => return report.fault(format!("{object}: {error}")),
+        };
+        if tail.description.base_offset != base_offset {
+            report
+                .fault(format!("{object} begins at {}, not at {base_offset}", tail.description.base_offset));
+        }
+        let mut random = [0; 8];
+        let _ = getrandom::fill(&mut random);
+        let Some(block) = tail.blocks.get(usize::from_le_bytes(random) % tail.blocks.len().max(1)) else {
+            return;
+        };
+        let checked = match self.bucket.get_range(object, block.range()).await {
+            Ok(bytes) => check_block(block, &bytes).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = checked {
+            report.fault(format!("{object}: {error}"));
+        }
+    }
+
+    /// Each log must be whole: what is not local is remote.
+    fn check_logs(&self, report: &mut ScrubReport) {
+        for topic in self.engine.topics().iter() {
+            for (partition, place) in topic.partitions.iter().enumerate() {
+                let offsets = place.log.offsets();
+                let remote = place.log.remote_segments();
+                let first = remote.first().map_or(offsets.local_from, |first| first.base_offset);
+                if first > offsets.readable_from && offsets.readable_from < offsets.local_from {
+                    report.fault(format!(
+                        "{}-{partition}: offsets {} to {first} are in no tier",
+                        topic.name, offsets.readable_from
+                    ));
+                }
+            }
+        }
+    }
+
+    async fn remove_orphans(
+        &self,
+        report: &mut ScrubReport,
+        unnamed: HashMap<String, Listed>,
+        begun_ms: i64,
+    ) -> Result<(), BucketError> {
+        let garbage: std::collections::HashSet<String> =
+            self.engine.garbage(usize::MAX).await.unwrap_or_default().into_iter().collect();
+        let now_named: std::collections::HashSet<String> =
+            self.entries().into_iter().map(|entry| entry.segment.object).collect();
+        let ours = self.topic_folders();
+        let mut old = Vec::new();
+        let mut asked = 0;
+        for (name, object) in unnamed {
+            let on_its_way = self.on_their_way.lock().contains(&name);
+            if garbage.contains(&name) || now_named.contains(&name) || on_its_way {
+                continue;
+            }
+            if begun_ms.saturating_sub(object.modified_ms) < self.options.orphan_grace.as_millis() as i64 {
+                report.orphans_young += 1;
+                continue;
+            }
+            // Other clusters may share the bucket: what is not below a topic of ours is asked whose it is.
+            let known = name.split('/').nth(1).is_some_and(|folder| ours.contains(folder));
+            if known || (asked < SAMPLES && self.is_of_ours(&name, &mut asked).await) {
+                old.push(name);
+            }
+        }
+        if !old.is_empty() && self.leads().await {
+            self.bucket.delete(&old).await?;
+            report.orphans_removed = old.len();
+            metrics::counter!(names::OBJECTS_DELETED).increment(old.len() as u64);
+        }
+        Ok(())
+    }
+
+    async fn is_of_ours(&self, object: &str, asked: &mut usize) -> bool {
+        *asked += 1;
+        let tail = read_tail(&self.bucket, object, None).await;
+        tail.is_ok_and(|(tail, _)| tail.description.cluster_id == self.engine.cluster_id())
+    }
+
+    /// The folders below [`SEGMENTS`] of the topics there are.
+    fn topic_folders(&self) -> std::collections::HashSet<String> {
+        self.engine.topics().iter().map(|topic| format!("{}-{}", topic.name, topic.id)).collect()
+    }
+}

@@ -1,0 +1,82 @@
+//! The task that tidies: drops local copies, ends tiering where it was switched off, deletes objects that nothing needs,
+//! and saves what a restore begins with. Each is a step of its own; one that fails is made again in the next turn.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::limits::GARBAGE_TURN;
+use crate::metrics as names;
+use crate::tier::{CommitError, Tier};
+
+impl Tier {
+    pub(crate) async fn keep_tidy(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
+        let mut next_scrub = Instant::now() + self.options.scrub_interval;
+        while self.next_turn(&mut stopping).await {
+            let garbage = self.engine.garbage(1).await.map_or(true, |garbage| !garbage.is_empty());
+            if (!self.is_needed() && !garbage) || !self.leads().await {
+                continue;
+            }
+            self.apply_retention();
+            if let Err(error) = self.collect_garbage(&mut stopping).await {
+                tracing::debug!(%error, "objects that nothing needs wait for the next turn");
+            }
+            if let Err(error) = self.save_meta_if_due(&mut stopping).await {
+                tracing::warn!(%error, "topics and groups were not copied to object storage; trying again");
+            }
+            if Instant::now() >= next_scrub {
+                next_scrub = Instant::now() + self.options.scrub_interval;
+                self.scrub_in_background(&mut stopping).await;
+            }
+        }
+    }
+
+    /// Local copies past their time go, and all of a log whose tiering was ended.
+    fn apply_retention(&self) {
+        let now_ms = self.now_ms();
+        for topic in self.engine.topics().iter() {
+            for partition in &topic.partitions {
+                let config = partition.log.config();
+                if !config.remote_storage && config.remote_delete_on_disable {
+                    partition.log.drop_remote();
+                }
+                partition.log.apply_local_retention(now_ms);
+            }
+        }
+    }
+
+    /// Takes garbage out of the manifest, and deletes what has been out of it for long enough.
+    async fn collect_garbage(&self, stopping: &mut watch::Receiver<bool>) -> Result<(), CommitError> {
+        let garbage = self.engine.garbage(GARBAGE_TURN).await?;
+        metrics::gauge!(names::GARBAGE).set(garbage.len() as f64);
+        let new: Vec<String> = {
+            let condemned = self.condemned.lock();
+            garbage.iter().filter(|object| !condemned.contains_key(*object)).cloned().collect()
+        };
+        if !new.is_empty() {
+            self.commit(Vec::new(), new.clone(), stopping, || Ok(None)).await?;
+            let until = Instant::now() + self.options.delete_delay;
+            self.condemned.lock().extend(new.into_iter().map(|object| (object, until)));
+        }
+        let now = Instant::now();
+        let due: Vec<String> = {
+            let condemned = self.condemned.lock();
+            condemned.iter().filter(|(_, until)| **until <= now).map(|(object, _)| object.clone()).collect()
+        };
+        if due.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.bucket.delete(&due).await {
+            tracing::warn!(%error, "objects could not be deleted; trying again");
+            return Ok(());
+        }
+        metrics::counter!(names::OBJECTS_DELETED).increment(due.len() as u64);
+        self.engine.forget_garbage(&due).await?;
+        let mut condemned = self.condemned.lock();
+        for object in &due {
+            condemned.remove(object);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,463 @@
+//! Tiered storage of one data directory: who may write to the bucket, and the order in which bucket, manifest and log
+//! change. What is copied, deleted or read when is in the files beside this one.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chronik_engine::Engine;
+use chronik_engine::error::{ReadError, TierError};
+use chronik_engine::log::{LogRead, PartitionLog, RemoteSegment, Span};
+use chronik_engine::store::{StoreError, Ticket};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OnceCell, watch};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::bandwidth::Bandwidth;
+use crate::bucket::{Backoff, Bucket, BucketError};
+use crate::copy::Source;
+use crate::manifest::{AppendError, Chain, ClaimError, Entry, Kind, claim};
+use crate::meta::SavedMeta;
+use crate::metrics as names;
+use crate::read::{Limits, ReadOptions, RemoteError, RemoteReader};
+
+/// What the operator has set.
+pub struct TierOptions {
+    /// Between two looks for something to do.
+    pub task_interval: Duration,
+    /// Segments copied at the same time.
+    pub copiers: usize,
+    /// Bytes sent in a second, of this moment.
+    pub copy_bytes_per_second: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// How long an object stays after nothing names it any more.
+    pub delete_delay: Duration,
+    /// Age at which an object that nothing ever named is removed.
+    pub orphan_grace: Duration,
+    /// Between two comparisons of manifest and bucket.
+    pub scrub_interval: Duration,
+    /// Between two copies of topics, groups and offsets.
+    pub meta_interval: Duration,
+    /// Bounds of reads.
+    pub read: ReadOptions,
+    /// The time, ms.
+    pub now_ms: Box<dyn Fn() -> i64 + Send + Sync>,
+}
+
+impl TierOptions {
+    /// Everything at once, for tests: nothing waits longer than it must.
+    pub fn eager(disk_path: PathBuf, now_ms: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        Self {
+            task_interval: Duration::from_millis(20),
+            copiers: 2,
+            copy_bytes_per_second: Box::new(|| u64::MAX),
+            delete_delay: Duration::ZERO,
+            orphan_grace: Duration::ZERO,
+            scrub_interval: Duration::from_secs(3600),
+            meta_interval: Duration::from_millis(1),
+            read: ReadOptions {
+                memory_bytes: 32 << 20,
+                disk_bytes: 0,
+                disk_path,
+                read_ahead_bytes: 16 << 20,
+            },
+            now_ms: Box::new(now_ms),
+        }
+    }
+}
+
+/// Whether this broker writes to the bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing was to be done yet.
+    Idle,
+    /// It does, in this epoch.
+    Leading(u64),
+    /// It tries to; the reason it could not so far.
+    Trying(String),
+    /// Another has taken over, or the bucket is not the one it was: this broker writes and deletes nothing any more.
+    Replaced(String),
+}
+
+enum Lead {
+    Not,
+    Yes(Box<Chain>),
+    Never,
+}
+
+/// See the module.
+pub struct Tier {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) bucket: Bucket,
+    pub(crate) options: TierOptions,
+    pub(crate) bandwidth: Bandwidth,
+    /// Opened by the first who reads: the disk cache of a broker that tiers nothing would be waste.
+    reader: OnceCell<RemoteReader>,
+    lead: tokio::sync::Mutex<Lead>,
+    standing: Mutex<Standing>,
+    epoch: AtomicU64,
+    uploads: AtomicU64,
+    /// Objects that are being written, or are there and not yet taken in.
+    pub(crate) on_their_way: Mutex<HashSet<String>>,
+    /// Objects that are out of the manifest, and when they may be deleted.
+    pub(crate) condemned: Mutex<HashMap<String, Instant>>,
+    pub(crate) saved_meta: tokio::sync::Mutex<SavedMeta>,
+    /// Where the next comparison begins with its samples.
+    pub(crate) next_sample: Mutex<usize>,
+    wake: Notify,
+}
+
+/// Why a change of the manifest did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Another broker writes to the bucket now.
+    #[error("another broker has taken over the bucket")]
+    Replaced,
+    /// The broker stops.
+    #[error("the broker stops")]
+    Stopping,
+    /// The log has no place for it any more.
+    #[error(transparent)]
+    Log(#[from] TierError),
+    /// The directory's own store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Tier {
+    /// Over what `engine` has open. Speaks to nobody yet.
+    pub fn open(engine: Arc<Engine>, bucket: Bucket, options: TierOptions) -> Arc<Self> {
+        // One object holds the bound for all, so it is asked through a handle of its own.
+        let rate = Arc::new(options.copy_bytes_per_second);
+        let asked = rate.clone();
+        let options = TierOptions { copy_bytes_per_second: Box::new(move || rate()), ..options };
+        Arc::new(Self {
+            engine,
+            bucket,
+            bandwidth: Bandwidth::new(move || asked()),
+            options,
+            reader: OnceCell::new(),
+            lead: tokio::sync::Mutex::new(Lead::Not),
+            standing: Mutex::new(Standing::Idle),
+            epoch: AtomicU64::new(0),
+            uploads: AtomicU64::new(0),
+            on_their_way: Mutex::new(HashSet::new()),
+            condemned: Mutex::new(HashMap::new()),
+            saved_meta: tokio::sync::Mutex::new(SavedMeta::default()),
+            next_sample: Mutex::new(0),
+            wake: Notify::new(),
+        })
+    }
+
+    /// Reads what is in the bucket.
+    pub async fn reader(&self) -> &RemoteReader {
+        self.reader.get_or_init(|| RemoteReader::open(self.bucket.clone(), &self.options.read)).await
+    }
+
+    /// Reads from `offset` in whichever tier it is; see [`PartitionLog::read`].
+    ///
+    /// # Errors
+    /// [`RemoteError`].
+    pub async fn read(
+        &self,
+        log: &Arc<PartitionLog>,
+        offset: i64,
+        limits: Limits,
+    ) -> Result<LogRead, RemoteError> {
+        let mut position = offset;
+        loop {
+            let Some(segment) = log.remote_at(position) else {
+                match log.read(position, limits.max_bytes, limits.at_least_one, limits.isolation).await {
+                    // It has moved in between.
+                    Err(ReadError::Tiered { .. }) if log.remote_at(position).is_some() => continue,
+                    read => return Ok(read?),
+                }
+            };
+            let read = match self.reader().await.read(log, &segment, position, limits).await {
+                Ok(read) => read,
+                // Replaced in between, or deleted with the offset.
+                Err(RemoteError::Missing(_)) if log.remote_at(position).as_ref() != Some(&segment) => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if read.is_gap {
+                position = segment.next_offset;
+                continue;
+            }
+            let (offsets, aborted) = (log.offsets(), read.aborted);
+            // What was deleted while it was read is not shown.
+            if offsets.readable_from > position {
+                continue;
+            }
+            return Ok(LogRead { chunks: read.chunks, bytes: read.bytes, aborted, offsets });
+        }
+    }
+
+    /// The bucket.
+    pub fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// Whether this broker writes to the bucket.
+    pub fn standing(&self) -> Standing {
+        self.standing.lock().clone()
+    }
+
+    /// Has the tasks look for something to do now.
+    pub fn wake(&self) {
+        self.wake.notify_waiters();
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        (self.options.now_ms)()
+    }
+
+    /// Copies and tidies until the broker stops.
+    pub async fn run(self: Arc<Self>, stopping: watch::Receiver<bool>) {
+        tokio::join!(self.clone().keep_copying(stopping.clone()), self.clone().keep_tidy(stopping));
+        if let Some(reader) = self.reader.get() {
+            reader.close().await;
+        }
+    }
+
+    /// Waits for the next turn; false once the broker stops.
+    pub(crate) async fn next_turn(&self, stopping: &mut watch::Receiver<bool>) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(self.options.task_interval) => {}
+            () = self.wake.notified() => {}
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
+        !*stopping.borrow()
+    }
+
+    /// Whether there is anything that concerns the bucket.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.engine.topics().iter().any(|topic| {
+            topic
+                .partitions
+                .iter()
+                .any(|partition| partition.log.config().remote_storage || partition.log.has_remote())
+        })
+    }
+
+    /// Sees to it that this broker may write, if it can.
+    pub(crate) async fn leads(&self) -> bool {
+        let mut lead = self.lead.lock().await;
+        match *lead {
+            Lead::Yes(_) => return true,
+            Lead::Never => return false,
+            Lead::Not => {}
+        }
+        match claim(&self.engine, &self.bucket, self.now_ms()).await {
+            Ok(claimed) => {
+                if let Err(error) = self.adopt(&claimed.entries).await {
+                    self.tried(&error.to_string());
+                    return false;
+                }
+                let epoch = claimed.chain.epoch();
+                tracing::info!(epoch, bucket = self.bucket.place(), "object storage is ours to write");
+                self.epoch.store(epoch, Ordering::Relaxed);
+                *lead = Lead::Yes(Box::new(claimed.chain));
+                *self.standing.lock() = Standing::Leading(epoch);
+                metrics::gauge!(names::LEADING).set(1.0);
+                true
+            }
+            Err(error @ (ClaimError::Replaced { .. } | ClaimError::Lost { .. })) => {
+                self.replaced(&mut lead, error.to_string());
+                false
+            }
+            Err(error) => {
+                self.tried(&error.to_string());
+                false
+            }
+        }
+    }
+
+    fn tried(&self, reason: &str) {
+        let trying = Standing::Trying(reason.to_owned());
+        let mut standing = self.standing.lock();
+        if *standing != trying {
+            tracing::warn!(
+                reason,
+                bucket = self.bucket.place(),
+                "object storage cannot be written; trying again"
+            );
+            *standing = trying;
+        }
+    }
+
+    fn replaced(&self, lead: &mut Lead, reason: String) {
+        tracing::error!(reason, bucket = self.bucket.place(), "nothing is uploaded or deleted any more");
+        *lead = Lead::Never;
+        *self.standing.lock() = Standing::Replaced(reason);
+        metrics::gauge!(names::LEADING).set(0.0);
+    }
+
+    /// Brings the logs in line with the manifest, which may be ahead by what this directory has done just before it was cut
+    /// short.
+    async fn adopt(&self, entries: &[Entry]) -> Result<(), CommitError> {
+        let topics = self.engine.topics();
+        let garbage = self.engine.garbage(usize::MAX).await?;
+        let mut known: HashMap<Uuid, Vec<Vec<Arc<RemoteSegment>>>> = HashMap::new();
+        let mut sorted: Vec<&Entry> = entries.iter().collect();
+        sorted.sort_by_key(|entry| (entry.topic_id.clone(), entry.partition, entry.base_offset));
+        for entry in sorted {
+            let id = Uuid::from_slice(&entry.topic_id).unwrap_or_default();
+            let object = &entry.segment.object;
+            let log = topics.get_by_id(&id).and_then(|topic| topic.log(entry.partition));
+            let Some(log) = log else {
+                self.engine.add_garbage(object).await?;
+                continue;
+            };
+            let segments = known.entry(id).or_default();
+            let place = usize::try_from(entry.partition).unwrap_or(0);
+            if segments.len() <= place {
+                segments.resize(place + 1, Vec::new());
+            }
+            if segments[place].is_empty() {
+                segments[place] = log.remote_segments();
+            }
+            let is_known = segments[place].iter().any(|segment| *segment.object == **object);
+            if is_known || garbage.contains(object) {
+                continue;
+            }
+            self.adopt_one(log, entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn adopt_one(&self, log: &Arc<PartitionLog>, entry: &Entry) -> Result<(), CommitError> {
+        let segment = RemoteSegment::from_value(entry.base_offset, entry.segment.clone());
+        let object = segment.object.clone();
+        let there = log.remote_segments().into_iter().find(|there| there.base_offset == segment.base_offset);
+        let taken = match there {
+            Some(old) => log.swap_remote(&old, segment, bytes::Bytes::new()),
+            None => log.add_remote(segment, bytes::Bytes::new()),
+        };
+        match taken {
+            Ok(ticket) => {
+                ticket.await?;
+                tracing::info!(%object, "took in a segment that was copied just before the last stop");
+            }
+            // Deleted since: the object goes.
+            Err(TierError::Deleted | TierError::NoPlace { .. }) => self.engine.add_garbage(&object).await?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// A name for a new object, which counts as on its way until the answer is dropped.
+    pub(crate) fn new_object(&self, source: &Source, span: &Span) -> OnItsWay<'_> {
+        let number = self.uploads.fetch_add(1, Ordering::Relaxed);
+        let name = source.object(span, self.epoch.load(Ordering::Relaxed), number);
+        self.on_their_way.lock().insert(name.clone());
+        OnItsWay { tier: self, name }
+    }
+
+    /// Changes the manifest, and then the logs by `then`, before anybody else changes it. Tries until it is done, or
+    /// another broker has taken over, or this one stops.
+    pub(crate) async fn commit(
+        &self,
+        added: Vec<Entry>,
+        removed: Vec<String>,
+        stopping: &mut watch::Receiver<bool>,
+        then: impl FnOnce() -> Result<Option<Ticket>, TierError>,
+    ) -> Result<(), CommitError> {
+        let mut lead = self.lead.lock().await;
+        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
+        loop {
+            let Lead::Yes(chain) = &mut *lead else { return Err(CommitError::Replaced) };
+            match chain.append(Kind::Changes, added.clone(), removed.clone(), self.now_ms()).await {
+                Ok(()) => break,
+                Err(AppendError::Replaced) => {
+                    self.replaced(&mut lead, AppendError::Replaced.to_string());
+                    return Err(CommitError::Replaced);
+                }
+                Err(AppendError::Bucket(error)) => {
+                    tracing::warn!(%error, "the manifest cannot be written; trying again");
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff.wait()) => {}
+                        _ = stopping.wait_for(|stop| *stop) => return Err(CommitError::Stopping),
+                    }
+                }
+            }
+        }
+        let changed = then();
+        if let Ok(Some(ticket)) = &changed {
+            ticket.clone().await?;
+        }
+        if let Err(TierError::Deleted | TierError::NoPlace { .. } | TierError::NotServing) = &changed {
+            // The manifest has it, the log does not: it goes again.
+            for entry in &added {
+                self.engine.add_garbage(&entry.segment.object).await?;
+            }
+        }
+        if let Lead::Yes(chain) = &mut *lead
+            && chain.wants_snapshot()
+            && let Err(error) = self.snapshot(chain).await
+        {
+            tracing::warn!(%error, "no snapshot of the manifest was written; the next change tries again");
+        }
+        changed?;
+        Ok(())
+    }
+
+    /// Under the lock, so that it is of the moment after the newest delta.
+    async fn snapshot(&self, chain: &mut Chain) -> Result<(), BucketError> {
+        let mut entries = self.entries();
+        // Garbage that is not out of the manifest yet is in it.
+        let garbage = self.engine.garbage(usize::MAX).await.unwrap_or_default();
+        let condemned = self.condemned.lock().clone();
+        entries
+            .extend(garbage.into_iter().filter(|object| !condemned.contains_key(object)).map(garbage_entry));
+        chain.snapshot(entries, self.now_ms()).await
+    }
+
+    /// Every remote segment of every log.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let topics = self.engine.topics();
+        let mut entries = Vec::new();
+        for topic in topics.iter() {
+            for (partition, place) in topic.partitions.iter().enumerate() {
+                let segments = place.log.remote_segments();
+                entries.extend(
+                    segments.iter().map(|segment| entry(&topic.name, topic.id, partition as i32, segment)),
+                );
+            }
+        }
+        entries
+    }
+}
+
+/// An object that is being written: scrubbing leaves it alone.
+pub(crate) struct OnItsWay<'a> {
+    tier: &'a Tier,
+    pub(crate) name: String,
+}
+
+impl Drop for OnItsWay<'_> {
+    fn drop(&mut self) {
+        self.tier.on_their_way.lock().remove(&self.name);
+    }
+}
+
+/// As the manifest has it.
+pub(crate) fn entry(topic: &str, topic_id: Uuid, partition: i32, segment: &RemoteSegment) -> Entry {
+    Entry {
+        topic_id: topic_id.as_bytes().to_vec(),
+        topic: topic.to_owned(),
+        partition,
+        base_offset: segment.base_offset,
+        segment: segment.to_value(),
+    }
+}
+
+/// An object of which nothing is known but that it is to go: of no topic, so that whoever reads it makes it garbage.
+fn garbage_entry(object: String) -> Entry {
+    let mut entry = Entry::default();
+    entry.segment.object = object;
+    entry
+}
