@@ -95,6 +95,20 @@ pub enum ReadError {
     Store(#[from] StoreError),
 }
 
+/// Why a directory was not restored.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is something in it.
+    #[error("the data directory is not empty: restore into a new one")]
+    NotEmpty,
+    /// The copy was made by a newer version.
+    #[error("the copy has format version {0}: restore it with the newer chronik-server that wrote it")]
+    NewerFormat(u64),
+    /// The store, or a value of the copy.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// Why a copied segment was not taken in. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TierError {

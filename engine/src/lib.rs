@@ -11,6 +11,7 @@
 //! - [`producer`]: idempotence (which sequence may come next).
 //! - [`tier`]: what the directory knows of object storage.
 //! - [`topic`]: the catalogue of topics, on the meta shard.
+//! - [`restore`]: a data directory from what object storage has.
 //! - [`settings`]: what is changed at run time besides topics: configs of brokers and others, finalized features.
 //! - [`Engine`]: opens it all and hands out [`log::PartitionLog`]s.
 //!
@@ -34,6 +35,7 @@ pub mod limits;
 pub mod log;
 pub mod metrics;
 pub mod producer;
+pub mod restore;
 pub mod settings;
 pub mod store;
 pub mod tier;

@@ -70,6 +70,37 @@ pub fn backend(config: &BrokerConfig) -> Result<Backend, BackendError> {
     Ok(Backend { kind, prefix: store.prefix.clone(), request_timeout })
 }
 
+/// The object store that a URL names: `s3://bucket/prefix`, `gs://bucket/prefix`, `az://account/container/prefix`, or
+/// `file:///path`. Addresses and credentials are those of the settings.
+///
+/// # Errors
+/// [`BackendError`] for another form.
+pub fn backend_of_url(url: &str, config: &BrokerConfig) -> Result<Backend, BackendError> {
+    let wrong = || BackendError::url(url);
+    let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+    let mut config = config.clone();
+    let store = &mut config.object_store;
+    let mut parts = rest.trim_end_matches('/').splitn(if scheme == "az" { 3 } else { 2 }, '/');
+    let mut next = || parts.next().filter(|part| !part.is_empty()).map(str::to_owned);
+    match scheme {
+        "s3" => (store.backend, store.s3_bucket) = ("s3".to_owned(), next().ok_or_else(wrong)?),
+        "gs" => (store.backend, store.gcs_bucket) = ("gcs".to_owned(), Some(next().ok_or_else(wrong)?)),
+        "az" => {
+            store.backend = "azure".to_owned();
+            store.azure_account_name = Some(next().ok_or_else(wrong)?);
+            store.azure_container = Some(next().ok_or_else(wrong)?);
+        }
+        "file" if rest.starts_with('/') => {
+            (store.backend, store.local_storage_path) = ("local".to_owned(), Some(rest.into()));
+            store.prefix = None;
+            return backend(&config);
+        }
+        _ => return Err(wrong()),
+    }
+    store.prefix = next();
+    backend(&config)
+}
+
 fn options(config: &BrokerConfig, settings: &Arc<Settings>, clock: Clock) -> TierOptions {
     let tier = &config.tier;
     let settings = settings.clone();
@@ -132,6 +163,20 @@ mod tests {
         for (kind, missing) in [("gcs", "gcs.bucket"), ("azure", "azure.account.name")] {
             let error = backend(&config(&[("OBJECT_STORE_BACKEND", kind)])).unwrap_err().to_string();
             assert!(error.contains(missing), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_url_names_a_store() {
+        let config = config(&[("AZURE_ACCOUNT_KEY", "aHVzaA==")]);
+        let place = |url: &str| backend_of_url(url, &config).map(|backend| backend.to_string());
+        assert_eq!(place("s3://b").unwrap(), "s3://b");
+        assert_eq!(place("s3://b/p/q/").unwrap(), "s3://b below p/q/");
+        assert_eq!(place("gs://b/p").unwrap(), "gs://b below p/");
+        assert_eq!(place("az://a/c/p").unwrap(), "az://a/c below p/");
+        assert_eq!(place("file:///x/y").unwrap(), "file:///x/y");
+        for url in ["b", "s3://", "az://a", "file://x", "ftp://b"] {
+            assert!(place(url).unwrap_err().to_string().contains("s3://"), "{url}");
         }
     }
 

@@ -65,6 +65,14 @@ pub enum Kind {
 pub struct BackendError(String);
 
 impl BackendError {
+    /// A URL that names no store.
+    pub fn url(url: &str) -> Self {
+        Self(format!(
+            "`{url}` names no object store: write s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://ACCOUNT/CONTAINER/PREFIX or \
+             file:///PATH"
+        ))
+    }
+
     /// A setting that the store needs is not set.
     pub fn missing(store: &str, setting: &str) -> Self {
         Self(format!("object.store.backend is {store}, and {setting} is not set: set it"))

@@ -8,6 +8,7 @@
 //! | `tier` | one data directory's part in it: leadership, and the order of changes |
 //! | `plan`, `copying`, `copy`, `bandwidth` | what is copied next, the task that copies, one copy and its proof, how fast |
 //! | `tidy`, `scrub`, `meta` | local copies and garbage; comparing; what a restore begins with |
+//! | `restore` | a data directory from a bucket |
 //! | `read` | from offsets and times to batches, through a bounded cache |
 //!
 //! Must not know: sockets of clients, Kafka's error codes, configuration files. Touches logs only through the engine's
@@ -24,6 +25,7 @@ pub mod meta;
 pub mod metrics;
 mod plan;
 pub mod read;
+pub mod restore;
 mod scrub;
 pub mod segment;
 #[cfg(test)]

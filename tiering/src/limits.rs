@@ -38,3 +38,6 @@ pub const ABORTED_KEPT_MAX: usize = 4096;
 
 /// Bytes of blocks that are on their way from object storage.
 pub const READ_BYTES_MAX: usize = 128 << 20;
+
+/// Tails of segments that a restore reads at the same time.
+pub const TAILS_AT_ONCE: usize = 16;

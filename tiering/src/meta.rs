@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::bucket::{Bucket, BucketError, Created};
 use crate::copy::CopyError;
 use crate::limits::MANIFEST_BYTES_MAX;
-use crate::manifest::ChainError;
+use crate::manifest::{ChainError, RecordError};
 use crate::tier::{Standing, Tier};
 
 const MAGIC: [u8; 8] = *b"CHRONMET";
@@ -109,10 +109,11 @@ fn decode(bytes: &[u8]) -> Result<(MetaCopy, i64), String> {
     Ok((copy, value.written_ms))
 }
 
-/// The newest copy of a cluster that can be read, and when it was written, ms; `None` when there is none.
+/// The newest copy of a cluster, and when it was written, ms; `None` when there is none.
 ///
 /// # Errors
-/// [`ChainError`].
+/// [`ChainError`]; among others when the newest copy is damaged: an older one does not know the newest topics, and their
+/// segments would count as a deleted topic's. Who wants it all the same takes the damaged one away.
 pub async fn newest(bucket: &Bucket, cluster_id: &str) -> Result<Option<(MetaCopy, i64)>, ChainError> {
     let mut epochs = bucket.children(&format!("meta/{cluster_id}")).await?;
     epochs.sort();
@@ -120,12 +121,12 @@ pub async fn newest(bucket: &Bucket, cluster_id: &str) -> Result<Option<(MetaCop
         let folder = format!("meta/{cluster_id}/{epoch}");
         let mut copies = bucket.children(&folder).await?;
         copies.sort();
-        while let Some(copy) = copies.pop() {
+        if let Some(copy) = copies.pop() {
             let name = format!("{folder}/{copy}");
-            match decode(&bucket.get(&name).await?) {
-                Ok(read) => return Ok(Some(read)),
-                Err(reason) => tracing::warn!(name, reason, "a copy of topics and groups cannot be read"),
-            }
+            let read = decode(&bucket.get(&name).await?);
+            return read
+                .map(Some)
+                .map_err(|reason| ChainError::Record { name, error: RecordError::Damaged(reason) });
         }
     }
     Ok(None)

@@ -309,3 +309,47 @@ async fn a_snapshot_takes_the_place_of_many_deltas() {
     assert_eq!(log_again.remote_segments().len(), log.remote_segments().len());
     check_manifest(&again).await;
 }
+
+/// A broker that was lost with its directory; another that was restored from the bucket.
+#[tokio::test]
+async fn a_directory_is_restored_up_to_what_was_copied() {
+    let (rig, log, _task) = copied(tiered(), 100).await;
+    let copied_to = log.copied_to().unwrap();
+    // The active segment is not copied: its records are lost.
+    assert!(copied_to < 300);
+    until(|| rig.objects.puts.lock().iter().any(|name| name.starts_with("meta/"))).await;
+    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let options = crate::restore::RestoreOptions {
+        cluster_id: None,
+        dry_run: false,
+        producer_expiration_ms: i64::MAX,
+        now_ms: NOW_MS,
+    };
+    let dry = crate::restore::restore(&bucket, None, &options, |_, _| ()).await.unwrap().0;
+    let store = Arc::new(chronik_engine::store::MemoryStore::new());
+    let (report, unfinished) =
+        crate::restore::restore(&bucket, Some(&*store), &options, |_, _| ()).await.unwrap();
+    assert_eq!(dry.partitions, report.partitions);
+    assert_eq!((report.faults.len(), unfinished.len(), report.epoch), (0, 0, 2));
+    assert_eq!((report.partitions[0].end_offset, report.partitions[0].log_start_offset), (copied_to, 0));
+    assert!(
+        crate::restore::restore(&bucket, Some(&*store), &options, |_, _| ()).await.is_err(),
+        "not into a directory with something in it"
+    );
+    let again = Rig::over(store, rig.objects.clone(), rig.config.clone()).await;
+    assert_eq!(again.engine.cluster_id(), rig.engine.cluster_id());
+    let (old, new) = (rig.engine.topics(), again.engine.topics());
+    assert_eq!(old.get("t").unwrap().id, new.get("t").unwrap().id);
+    let restored = again.topic("t").await;
+    assert!(restored.leader_epoch() > log.leader_epoch());
+    assert_eq!(read_all(&again.tier, &restored, 0).await, expected(0, copied_to));
+    // The one that was thought lost: it stops.
+    rig.fill(&log, 100).await;
+    until(|| matches!(rig.tier.standing(), Standing::Replaced(_))).await;
+    let _again_task = again.start();
+    again.fill(&restored, 100).await;
+    again.settled(&restored).await;
+    let end = restored.offsets().next_offset;
+    assert_eq!(read_all(&again.tier, &restored, 0).await, expected(0, end));
+    check_manifest(&again).await;
+}

@@ -9,7 +9,7 @@
 //! | 3 | refused to start: configuration, address, data directory or machine |
 //! | 4 | the store failed while serving; restart recovers |
 //! | 5 | stopped, but not everything could be put away in good order; restart recovers |
-//! | 6 | `compact` could not do what was asked |
+//! | 6 | `compact`, `restore` or `segment` could not do what was asked |
 //! | 130 | stopped at once, by a second signal |
 
 mod admin_client;
@@ -17,7 +17,9 @@ mod banner;
 mod compact;
 mod config;
 mod doctor;
+mod engine;
 mod probe;
+mod restore;
 mod start;
 
 use std::path::PathBuf;
@@ -76,6 +78,8 @@ enum Command {
     /// Look at compacted topics, or clean them now: through the broker, or in a directory that no broker has open.
     #[command(subcommand)]
     Compact(compact::Compact),
+    /// Build an empty data directory from what object storage has. Whoever wrote there before stops doing so.
+    Restore(restore::Restore),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -159,6 +163,7 @@ pub fn run() -> ExitCode {
         }
         Command::Doctor { settings, .. } => doctor::run(&settings.sources()),
         Command::Compact(compact) => compact::run(&compact),
+        Command::Restore(restore) => restore::run(&restore),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "chronik-server", &mut std::io::stdout());

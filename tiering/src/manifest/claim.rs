@@ -154,6 +154,46 @@ async fn seal(
     }
 }
 
+/// Why a restore could not take the cluster's place in the bucket.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeOverError {
+    /// The manifest, or the store under it.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// Somebody else has taken it at the same time.
+    #[error("somebody else has taken over meanwhile")]
+    Taken,
+}
+
+/// Takes the epoch after `epoch` for a directory that is yet to be made, whoever had it: seals the chain, unless an earlier
+/// restore has, and opens the next one with all that the last came to.
+///
+/// # Errors
+/// [`TakeOverError`].
+pub async fn take_over(
+    bucket: &Bucket,
+    cluster_id: &str,
+    epoch: u64,
+    id: &[u8],
+    now_ms: i64,
+) -> Result<ChainState, TakeOverError> {
+    let mut state = read_chain(bucket, cluster_id, epoch).await?;
+    if state.sealed_by.is_none() {
+        match seal(bucket, cluster_id, &mut state, id, now_ms).await {
+            Ok(()) => {}
+            Err(ClaimError::Chain(error)) => return Err(error.into()),
+            Err(_) => return Err(TakeOverError::Taken),
+        }
+    }
+    let entries: Vec<Entry> = state.entries.values().cloned().collect();
+    let mut chain = Chain::new(bucket.clone(), cluster_id.to_owned(), epoch + 1, id.to_vec());
+    match chain.append(Kind::Opening, entries, Vec::new(), now_ms).await {
+        Ok(()) => Ok(state),
+        Err(AppendError::Bucket(error)) => Err(ChainError::from(error).into()),
+        Err(AppendError::Replaced) => Err(TakeOverError::Taken),
+    }
+}
+
 /// Deletes all chains but this and the one before, which tells what happened. Whatever stays does no harm.
 async fn forget_old(bucket: &Bucket, cluster_id: &str, epoch: u64) {
     let Ok(children) = bucket.children(&super::folder(cluster_id)).await else { return };

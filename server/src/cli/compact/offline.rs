@@ -1,18 +1,12 @@
 //! Owns cleaning a directory that no broker has open. The caller holds its lock.
 
-use std::sync::Arc;
-
-use chronik_engine::Engine;
 use chronik_engine::log::{CleanOptions, CleanStep};
-use chronik_engine::store::rocks::RocksStore;
 
 use super::Failure;
 use super::show::Bar;
 use crate::cleaner::{self, CleanerStatus, Outcome, Throttle, Watch};
+use crate::cli::engine::on_engine;
 use crate::config::BrokerConfig;
-use crate::dynamic::settings::Settings;
-use crate::runtime::Clock;
-use crate::server::{engine_options, store_path};
 
 /// What the partitions of a directory are like.
 pub(super) fn status(config: &BrokerConfig, topic: Option<&str>) -> Result<CleanerStatus, Failure> {
@@ -75,31 +69,4 @@ impl Watch for Shown<'_> {
     fn is_over(&self) -> bool {
         false
     }
-}
-
-/// Opens store and engine, works, and closes them in good order.
-fn on_engine<T, W: Future<Output = Result<T, Failure>>>(
-    config: &BrokerConfig,
-    work: impl FnOnce(Arc<Engine>, Clock) -> W,
-) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| format!("no threads: {error}"))?;
-    let path = store_path(&config.node.data_dir);
-    let done = runtime.block_on(async {
-        // A failed write ends the store, and every later commit says so.
-        let store = RocksStore::open(&path, config.store_options(), Box::new(|_| ()))
-            .map_err(|error| error.to_string())?;
-        let settings = Settings::new(Arc::new(config.clone()));
-        let engine =
-            Engine::open(vec![store], engine_options(&settings)).await.map_err(|error| error.to_string())?;
-        // What was changed while the broker ran counts here, too.
-        settings.load(&engine).await.map_err(|error| error.to_string())?;
-        let done = work(engine.clone(), Clock::system()).await;
-        engine.close().await.map_err(|error| format!("the directory was not closed well: {error}"))?;
-        done
-    });
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
-    done
 }
