@@ -401,6 +401,12 @@ impl LogState {
         self.remote.back().map(|last| last.next_offset)
     }
 
+    /// Bytes of segments that are not local as well.
+    pub(super) fn remote_alone_bytes(&self) -> u64 {
+        let alone = self.remote.iter().take_while(|segment| segment.next_offset <= self.local_from());
+        alone.map(|segment| segment.bytes).sum()
+    }
+
     /// The place in the list of the segment that contains `offset`.
     fn remote_index(&self, offset: i64) -> Option<usize> {
         let index = self.remote.partition_point(|segment| segment.next_offset <= offset);
