@@ -227,6 +227,20 @@ async fn what_retention_and_deletion_leave_is_deleted_from_the_bucket() {
     check_manifest(&rig).await;
 }
 
+// Copying used to begin before the log's start, or not at all, once DeleteRecords had cut into a segment.
+#[tokio::test]
+async fn a_log_whose_first_batch_was_cut_into_is_copied_and_read() {
+    let rig = Rig::new(tiered()).await;
+    let log = rig.topic("t").await;
+    rig.fill(&log, 100).await;
+    log.delete_records(Some(31)).unwrap().1.await.unwrap();
+    let _task = rig.start();
+    rig.settled(&log).await;
+    assert_eq!(log.remote_segments()[0].base_offset, 31);
+    assert_eq!(read_all(&rig.tier, &log, 31).await, expected(31, 300));
+    assert_eq!(rig.tier.scrub().await.unwrap().faults, [] as [String; 0]);
+}
+
 #[tokio::test]
 async fn a_scrub_finds_what_is_missing_or_damaged_and_removes_what_nobody_names() {
     let (rig, log, _task) = copied(tiered(), 100).await;

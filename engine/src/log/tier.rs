@@ -198,7 +198,8 @@ impl PartitionLog {
             return Vec::new();
         }
         let end = if config.cleanup_compact { stable.min(state.clean.first_dirty_offset) } else { stable };
-        let from = state.copied_to().unwrap_or(state.local_start_offset).max(state.local_start_offset);
+        // DeleteRecords may have cut into a segment, and into a batch of it.
+        let from = state.copied_to().unwrap_or(0).max(state.local_from());
         state
             .sealed
             .iter()
