@@ -19,25 +19,30 @@ S3_SECRET=chronik-test-secret
 AZURE_ACCOUNT=devstoreaccount1
 AZURE_KEY=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==
 START_SECONDS_MAX=60
-STOP_SECONDS_MAX=30
+# SeaweedFS may wait 30 s for a connection of its own on which nothing comes; what it has answered is on
+# disk long before. The others take less than a second.
+STOP_SECONDS_MAX=5
 
 die() { echo "store.sh: $*" >&2; exit 1; }
 usage() { die "usage: store.sh start seaweedfs|azurite|gcs DIR [PORT] | stop DIR"; }
 
 # free_ports COUNT: below those that the kernel hands out. While a test has the store down, nobody may get
-# its port as his own, least of all a client that dials it: it would speak to itself.
+# its port as his own, least of all a client that dials it: it would speak to itself. The port 10000 above
+# is free too: SeaweedFS has its gRPC there, and its parts look for each other there whatever one tells them.
 free_ports() {
     python3 -c '
 import random, socket, sys
-held = []
-while len(held) < int(sys.argv[1]):
-    s = socket.socket()
+ports, held = [], []
+while len(ports) < int(sys.argv[1]):
+    port = random.randrange(15000, 22000)
     try:
-        s.bind(("127.0.0.1", random.randrange(15000, 32000)))
+        for one in (port, port + 10000):
+            held.append(socket.socket())
+            held[-1].bind(("127.0.0.1", one))
     except OSError:
         continue
-    held.append(s)
-print(*(s.getsockname()[1] for s in held))' "$1"
+    ports.append(port)
+print(*ports)' "$1"
 }
 
 # Not whether somebody answers: it may be the store of another DIR.
@@ -54,8 +59,8 @@ running() { [ -e "$1/pid" ] && alive "$(cat "$1/pid")"; }
 # Each of these becomes the server: its pid is the server's own.
 seaweedfs() { # seaweedfs PORT, in DIR
     local ports
-    read -r -a ports <<< "$(free_ports 9)"
-    echo "${ports[*]}" > ports
+    read -r -a ports <<< "$(free_ports 4)"
+    echo "$1 ${ports[*]}" > ports
     cat > s3.json <<EOF
 {"identities": [{"name": "chronik", "actions": ["Admin", "Read", "Write", "List", "Tagging"],
   "credentials": [{"accessKey": "$S3_KEY", "secretKey": "$S3_SECRET"}]}]}
@@ -68,12 +73,10 @@ EOF
     # mini: the whole of it in one process, with the waits of a cluster left out. Sockets have names relative
     # to DIR, since the system bounds their length.
     exec "$STORES/seaweedfs/bin/weed" -logtostderr=true mini -dir=data -ip=127.0.0.1 -ip.bind=127.0.0.1 \
-        -master.port="${ports[0]}" -master.port.grpc="${ports[1]}" -master.telemetry=false \
-        -volume.port="${ports[2]}" -volume.port.grpc="${ports[3]}" -volume.preStopSeconds=0 \
-        -filer.port="${ports[4]}" -filer.port.grpc="${ports[5]}" -filer.localSocket=filer.sock \
-        -s3.port="$1" -s3.port.grpc="${ports[6]}" -s3.localSocket=s3.sock -s3.config=s3.json \
-        -s3.iam=false -s3.port.iceberg=0 -s3.port.lance=0 -webdav=false \
-        -admin.port="${ports[7]}" -admin.port.grpc="${ports[8]}" -admin.ui=false
+        -master.port="${ports[0]}" -master.telemetry=false -volume.port="${ports[1]}" -volume.preStopSeconds=0 \
+        -filer.port="${ports[2]}" -filer.localSocket=filer.sock -admin.port="${ports[3]}" -admin.ui=false \
+        -s3.port="$1" -s3.localSocket=s3.sock -s3.config=s3.json -s3.iam=false -s3.port.iceberg=0 -s3.port.lance=0 \
+        -webdav=false
 }
 
 azurite() { # azurite PORT, in DIR
@@ -126,7 +129,7 @@ stop() {
         done
     fi
     # SeaweedFS makes sockets of these names whatever one tells it, and leaves some behind.
-    for port in $(cat "$1/ports" 2> /dev/null); do rm -f /tmp/seaweedfs-*-grpc-"$port".sock; done
+    for port in $(cat "$1/ports" 2> /dev/null); do rm -f /tmp/seaweedfs-*-grpc-$((port + 10000)).sock; done
     rm -f "$1/pid"
 }
 

@@ -37,7 +37,7 @@ const (
 	// Google's: every part but the last has this many bytes at least.
 	partBytesMin = 5 << 20
 	partsMax     = 10_000
-	stopTime     = 5 * time.Second
+	stopTime     = 3 * time.Second
 )
 
 func main() {
