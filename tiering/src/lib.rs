@@ -39,6 +39,6 @@ mod tier;
 
 pub use bandwidth::Bandwidth;
 pub use cleaning::Pace;
-pub use copy::{CopyError, SEGMENTS, Source, copy};
+pub use copy::{CopyError, SEGMENTS, Source, copy, upload};
 pub use scrub::ScrubReport;
 pub use tier::{CommitError, Standing, Tier, TierOptions};

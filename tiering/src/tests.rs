@@ -193,6 +193,24 @@ async fn of_two_brokers_on_one_bucket_the_older_stops() {
     assert!(matches!(newer.tier.standing(), Standing::Leading(2)));
 }
 
+// The seals of old epochs used to be deleted with the rest of their chains, and a broker that came back after two others had
+// started went on with its own.
+#[tokio::test]
+async fn a_broker_that_was_away_for_several_epochs_is_still_replaced() {
+    let (rig, log, _task) = copied(tiered(), 60).await;
+    let mut store = Arc::new(rig.store.crash(CrashPoint::Durable));
+    for epoch in 2..6 {
+        let next = Rig::over(store.clone(), rig.objects.clone(), rig.config.clone()).await;
+        let task = next.start();
+        until(|| next.tier.standing() == Standing::Leading(epoch)).await;
+        task.abort();
+        let _ = task.await;
+        store = Arc::new(next.store.crash(CrashPoint::Durable));
+    }
+    rig.fill(&log, 100).await;
+    until(|| matches!(rig.tier.standing(), Standing::Replaced(_))).await;
+}
+
 #[tokio::test]
 async fn what_retention_and_deletion_leave_is_deleted_from_the_bucket() {
     let (rig, log, _task) = copied(tiered(), 100).await;

@@ -21,6 +21,7 @@ mod engine;
 mod probe;
 mod restore;
 mod start;
+mod tier;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -80,6 +81,9 @@ enum Command {
     Compact(compact::Compact),
     /// Build an empty data directory from what object storage has. Whoever wrote there before stops doing so.
     Restore(restore::Restore),
+    /// Look at what is in object storage, or compare it with the logs: through the broker.
+    #[command(subcommand)]
+    Tier(tier::Tier),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -164,6 +168,7 @@ pub fn run() -> ExitCode {
         Command::Doctor { settings, .. } => doctor::run(&settings.sources()),
         Command::Compact(compact) => compact::run(&compact),
         Command::Restore(restore) => restore::run(&restore),
+        Command::Tier(tier) => tier::run(&tier),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "chronik-server", &mut std::io::stdout());
