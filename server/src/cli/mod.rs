@@ -20,6 +20,7 @@ mod doctor;
 mod engine;
 mod probe;
 mod restore;
+mod segment;
 mod start;
 
 use std::path::PathBuf;
@@ -80,6 +81,9 @@ enum Command {
     Compact(compact::Compact),
     /// Build an empty data directory from what object storage has. Whoever wrote there before stops doing so.
     Restore(restore::Restore),
+    /// Take records out of topics as files, look at them, check them, print them, and put them in again.
+    #[command(subcommand)]
+    Segment(segment::Segment),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -164,6 +168,7 @@ pub fn run() -> ExitCode {
         Command::Doctor { settings, .. } => doctor::run(&settings.sources()),
         Command::Compact(compact) => compact::run(&compact),
         Command::Restore(restore) => restore::run(&restore),
+        Command::Segment(asked) => segment::run(&asked),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "chronik-server", &mut std::io::stdout());

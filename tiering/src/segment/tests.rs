@@ -175,7 +175,8 @@ proptest! {
                 batch
             })
             .collect();
-        let bytes = object(description(100, next), &batches, vec![]);
+        let cleaned = Description { cleaned: true, ..description(100, next) };
+        let bytes = object(cleaned, &batches, vec![]);
         let tail = Tail::decode(&bytes, bytes.len() as u64).unwrap();
         prop_assert_eq!(verify(&bytes).unwrap().faults, vec![]);
         for offset in 100..next {
