@@ -228,9 +228,10 @@ fn a_broker_and_its_directory_give_the_same_files() {
 }
 
 /// A damage, what must be told of it, and how it is done.
-type Damage = (&'static str, &'static str, Box<dyn Fn(&[u8]) -> Vec<u8>>);
+type Damage = (&'static str, &'static str, Change);
+type Change = Box<dyn Fn(&[u8]) -> Vec<u8>>;
 
-fn flip(at: impl Fn(usize) -> usize + 'static) -> Box<dyn Fn(&[u8]) -> Vec<u8>> {
+fn flip(at: impl Fn(usize) -> usize + 'static) -> Change {
     Box::new(move |bytes| {
         let mut bytes = bytes.to_vec();
         let at = at(bytes.len());
@@ -239,12 +240,12 @@ fn flip(at: impl Fn(usize) -> usize + 'static) -> Box<dyn Fn(&[u8]) -> Vec<u8>> 
     })
 }
 
-fn tail_change(change: impl Fn(&mut Tail) + 'static) -> Box<dyn Fn(&[u8]) -> Vec<u8>> {
+fn tail_change(change: impl Fn(&mut Tail) + 'static) -> Change {
     Box::new(move |bytes| changed(bytes, |tail, _| change(tail)))
 }
 
 /// Changes the header of the first batch and makes its checksum right.
-fn first_batch(change: impl Fn(&mut BatchHeader, &mut [u8]) + 'static) -> Box<dyn Fn(&[u8]) -> Vec<u8>> {
+fn first_batch(change: impl Fn(&mut BatchHeader, &mut [u8]) + 'static) -> Change {
     Box::new(move |bytes| {
         changed(bytes, |_, data| {
             let mut header = BatchHeader::parse(&data[HEADER_BYTES..]).expect("a batch");
@@ -580,6 +581,42 @@ fn ranges_and_wrong_orders_are_understood() {
         .expect("the binary runs");
     drop(child.stdout.take());
     assert!(child.wait().expect("it ends").success());
+}
+
+#[test]
+fn what_a_cleaner_has_left_is_exported_with_its_gaps() {
+    let broker = Broker::builder().set("log.cleaner.enable", false).start();
+    let mut client = Client::connect(broker.kafka_addr());
+    let kept = [("cleanup.policy", "compact"), ("message.timestamp.type", "LogAppendTime")];
+    client.create_topic_with("kept", 1, &kept);
+    for round in 0..20 {
+        let mut builder = BatchBuilder::new().compression(Compression::Lz4, None);
+        for key in round..round + 10 {
+            builder = builder.record(BEGIN_MS, Some(format!("k{key}").as_bytes()), Some(b"v"));
+        }
+        produce(&mut client, "kept", 0, builder.build().expect("a batch"));
+    }
+    let mut compact = Command::new(binary());
+    let http = broker.http_addr().to_string();
+    let cleaned = compact.args(["compact", "now", "--http-addr", &http]).output().expect("the binary runs");
+    assert!(cleaned.status.success(), "{}", told(&cleaned));
+    let address = broker.bootstrap();
+    let live = ["--bootstrap", address.as_str()];
+    let left = contents("kept", &live);
+    assert_eq!(left[&0].len(), 29, "one of each key");
+    let folder = exported("kept", &live, "segment", &[]);
+    assert_eq!(json(&["verify", text(folder.path())])["faulty"], 0);
+    let inspected = json(&["inspect", text(folder.path())]);
+    let described = &inspected["segments"][0];
+    assert_eq!((&described["cleaned"], &described["next_offset"]), (&Value::Bool(true), &200.into()));
+    json(&["import", "--create", "--topic", "again", "--bootstrap", &address, text(folder.path())]);
+    assert_eq!(contents("again", &live), left, "the broker's times have become the records' own");
+    let folder = exported("again", &live, "segment", &[]);
+    let again = json(&["inspect", text(folder.path())]);
+    assert_eq!(
+        (&again["segments"][0]["cleaned"], &again["segments"][0]["next_offset"]),
+        (&Value::Bool(false), &29.into())
+    );
 }
 
 #[test]

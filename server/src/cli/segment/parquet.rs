@@ -263,6 +263,9 @@ struct ReadColumns<'a> {
     headers: Option<&'a ArrayRef>,
 }
 
+/// Whether a column may be of a type.
+type TypeCheck = fn(&DataType) -> bool;
+
 /// The headers of one row: the structs of its list.
 struct RowHeaders {
     keys: Option<ArrayRef>,
@@ -289,15 +292,15 @@ impl<'a> ReadColumns<'a> {
             DataType::List(item) => matches!(item.data_type(), DataType::Struct(_)),
             kind => *kind == DataType::Null,
         };
-        let checks: [(&str, Option<&ArrayRef>, &dyn Fn(&DataType) -> bool); 8] = [
-            ("topic", columns.topic, &is_blob),
-            ("partition", columns.partition, &number),
-            ("offset", columns.offset, &number),
-            ("timestamp", columns.timestamp, &number),
-            ("timestamp_type", columns.timestamp_type, &is_blob),
-            ("key", columns.key, &is_blob),
-            ("value", columns.value, &is_blob),
-            ("headers", columns.headers, &list),
+        let checks: [(&str, Option<&ArrayRef>, TypeCheck); 8] = [
+            ("topic", columns.topic, is_blob),
+            ("partition", columns.partition, number),
+            ("offset", columns.offset, number),
+            ("timestamp", columns.timestamp, number),
+            ("timestamp_type", columns.timestamp_type, is_blob),
+            ("key", columns.key, is_blob),
+            ("value", columns.value, is_blob),
+            ("headers", columns.headers, list),
         ];
         for (name, column, is_good) in checks {
             if let Some(column) = column.filter(|column| !is_good(column.data_type())) {
