@@ -268,7 +268,15 @@ impl Client {
                 self.again(partition, found.error_code, deadline).await?;
                 continue;
             }
-            let batches: Vec<Bytes> = split_batches(found.records.unwrap_or_default()).collect();
+            let records = found.records.unwrap_or_default();
+            let batches: Vec<Bytes> = split_batches(records.clone()).collect();
+            if batches.is_empty() && !records.is_empty() {
+                return Err(format!(
+                    "{}-{partition}: at offset {offset} are records of a format before Kafka 0.11, which cannot be read: begin \
+                     behind them with --from-offset",
+                    self.topic
+                ));
+            }
             if batches.is_empty() {
                 if Instant::now() > deadline {
                     return Err(format!(

@@ -25,6 +25,12 @@ impl Bar {
         Self(bar)
     }
 
+    /// Begins anew, with another total.
+    pub fn restart(&self, total: u64) {
+        self.0.reset();
+        self.0.set_length(total);
+    }
+
     /// What is under way.
     pub fn name(&self, name: String) {
         self.0.set_message(name);

@@ -60,12 +60,11 @@ pub fn run(asked: &Verify) -> Result<bool, Failure> {
     let config = config(&asked.settings)?;
     let report = block_on(async {
         let names = expand(&asked.names, &config).await?;
-        let bar = Bar::of_records(names.len() as u64, asked.json);
+        let (bar, count) = (Bar::of_bytes(0, asked.json), names.len());
         let mut objects = Vec::new();
         for (index, name) in names.into_iter().enumerate() {
-            bar.name(name.clone());
-            objects.push(verify(name, &config, asked.json).await);
-            bar.set(index as u64 + 1);
+            bar.name(format!("{}/{count} {name}", index + 1));
+            objects.push(verify(name, &config, &bar).await);
         }
         let faulty = objects.iter().filter(|object| !object.ok).count();
         Ok(Report { objects, faulty })
@@ -74,12 +73,12 @@ pub fn run(asked: &Verify) -> Result<bool, Failure> {
     Ok(report.faulty == 0)
 }
 
-async fn verify(name: String, config: &BrokerConfig, json: bool) -> ObjectReport {
+async fn verify(name: String, config: &BrokerConfig, bar: &Bar) -> ObjectReport {
     let mut report = ObjectReport { name: name.clone(), ..ObjectReport::default() };
     match Object::open(&name, config).await {
         Ok(object) => {
             report.size = object.size;
-            if let Err(failure) = read(&object, &mut report, json).await {
+            if let Err(failure) = read(&object, &mut report, bar).await {
                 report.faults.push(FaultReport { position: None, problem: failure });
             }
         }
@@ -89,7 +88,7 @@ async fn verify(name: String, config: &BrokerConfig, json: bool) -> ObjectReport
     report
 }
 
-async fn read(object: &Object, report: &mut ObjectReport, json: bool) -> Result<(), Failure> {
+async fn read(object: &Object, report: &mut ObjectReport, bar: &Bar) -> Result<(), Failure> {
     let header = object.range(0..object.size.min(HEADER_BYTES as u64)).await?;
     let (tail, tail_bytes) = match object.tail().await {
         Ok(tail) => tail,
@@ -108,8 +107,7 @@ async fn read(object: &Object, report: &mut ObjectReport, json: bool) -> Result<
     report.partition = Some(description.partition);
     (report.base_offset, report.next_offset) = (Some(description.base_offset), Some(description.next_offset));
     report.warnings = warnings(&object.name, &tail);
-    let bar = Bar::of_bytes(object.size, json);
-    bar.name(object.name.clone());
+    bar.restart(object.size);
     let mut verifier = Verifier::new(tail.clone());
     verifier.header(&header);
     verifier.tail_bytes(&tail_bytes);
@@ -142,7 +140,7 @@ async fn read(object: &Object, report: &mut ObjectReport, json: bool) -> Result<
 /// What the name says otherwise than the content: of an export's file, or of an object in a bucket.
 fn warnings(name: &str, tail: &Tail) -> Vec<String> {
     let description = &tail.description;
-    let pattern = r"^(?:.*/)?(?:(?P<topic>[^/]+)-(?P<partition>\d+)-|(?:(?P<folder>[^/]+)-[0-9a-f-]{36}/)?(?P<folder_partition>\d+)/)?(?P<base>\d{20})-(?P<last>\d+)(?:\.\d{10}-\d{10})?\.seg$";
+    let pattern = r"^(?:.*?/)?(?:(?P<topic>[^/]+)-(?P<partition>\d+)-|(?:(?P<folder>[^/]+)-[0-9a-f-]{36}/)?(?P<folder_partition>\d+)/)?(?P<base>\d{20})-(?P<last>\d+)(?:\.\d{10}-\d{10})?\.seg$";
     let Ok(pattern) = Regex::new(pattern) else { return Vec::new() };
     let Some(found) = pattern.captures(name) else { return Vec::new() };
     let either =
