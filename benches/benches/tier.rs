@@ -103,7 +103,7 @@ async fn measure() {
     let log = topic.partitions[0].log.clone();
     fill(&log, SEGMENT_BYTES * (SEGMENTS as u64 + 1)).await;
     let bucket = Bucket::open(&backend(scratch.path())).expect("a store");
-    println!("store: {}", bucket.place());
+    eprintln!("store: {}", bucket.place());
     let source = Source {
         cluster_id: engine.cluster_id().to_owned(),
         topic: "bench".into(),
@@ -222,7 +222,7 @@ async fn reads(bucket: &Bucket, tier: &Arc<Tier>, log: &Arc<PartitionLog>) {
     let reader = tier.reader().await;
     let middle = &segments[segments.len() / 2];
     reader.read(log, middle, middle.base_offset + 1000, LIMITS).await.expect("a read");
-    println!(
+    eprintln!(
         "GETs before the first byte of a random cold read: {} (floor 2, aim 1)",
         metrics::requests("get") - before
     );
@@ -264,7 +264,7 @@ async fn appends(engine: &Arc<Engine>, tier: &Arc<Tier>) {
     }
     let ms = |times: &[Duration]| median(times).as_secs_f64() * 1e3;
     let ratio = ms(&beside) / ms(&alone);
-    println!(
+    eprintln!(
         "append p99 with copying vs without: {ratio:.2} ({:.2} ms, {:.2} ms) (floor 1.2, aim 1.05)",
         ms(&beside),
         ms(&alone)
@@ -301,7 +301,7 @@ fn row(name: &str, ours: &[Duration], bare: &[Duration], bytes: usize, goal: &st
     let mut ratios: Vec<f64> = ratios.collect();
     ratios.sort_by(f64::total_cmp);
     let rate = |times: &[Duration]| bytes as f64 / median(times).as_secs_f64() / 1e6;
-    println!(
+    eprintln!(
         "{name}: {:.2} of the bare thing, {:.2} to {:.2} ({:.0} of {:.0} MB/s) (floor {goal})",
         ratios[ratios.len() / 2],
         ratios[0],

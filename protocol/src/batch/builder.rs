@@ -10,6 +10,7 @@ use super::header::{
     LOG_APPEND_TIME, LOG_OVERHEAD, NO_TIMESTAMP, TRANSACTIONAL, TimestampType, put,
 };
 use super::record::RecordView;
+use super::view::BatchView;
 use crate::compression::{Compression, compress};
 use crate::varint::{put_varint, put_varlong};
 
@@ -67,6 +68,24 @@ impl BatchBuilder {
         let mut header = BatchHeader { base_timestamp: NO_TIMESTAMP, record_count: 0, ..*original };
         header.attributes &= !(CODEC_MASK | DELETE_HORIZON);
         assemble(header, &[])
+    }
+
+    /// The batch as a producer without an id would send it anew: its records as they are, still compressed; at offset 0, and
+    /// without epoch, producer, sequence and transaction.
+    ///
+    /// # Errors
+    /// None that a valid batch can cause.
+    pub fn anonymous(original: &BatchView<'_>) -> Result<Bytes, BatchError> {
+        let mut header = BatchHeader {
+            base_offset: 0,
+            partition_leader_epoch: -1,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            ..*original.header()
+        };
+        header.attributes &= !TRANSACTIONAL;
+        assemble(header, original.payload())
     }
 
     /// Compresses the records.
@@ -157,11 +176,23 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[(&str, Option<&[u8]>)],
     ) {
+        let headers = headers.iter().map(|(key, value)| (key.as_bytes(), *value));
+        self.push_bytes(offset_delta, timestamp_ms, key, value, headers);
+    }
+
+    /// As [`push`](Self::push), for headers whose keys may be anything, as those of records that were read.
+    pub fn push_bytes<'a>(
+        &mut self,
+        offset_delta: i32,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl ExactSizeIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) {
         if self.header.record_count == 0 && self.header.base_timestamp == NO_TIMESTAMP {
             self.header.base_timestamp = timestamp_ms;
         }
         self.header.max_timestamp = self.header.max_timestamp.max(timestamp_ms);
-        let headers = headers.iter().map(|(key, value)| (key.as_bytes(), *value));
         self.encode(0, offset_delta, timestamp_ms, key, value, headers);
     }
 

@@ -20,6 +20,7 @@ mod doctor;
 mod engine;
 mod probe;
 mod restore;
+mod segment;
 mod start;
 mod tier;
 
@@ -84,6 +85,9 @@ enum Command {
     /// Look at what is in object storage, or compare it with the logs: through the broker.
     #[command(subcommand)]
     Tier(tier::Tier),
+    /// Take records out of topics as files, look at them, check them, print them, and put them in again.
+    #[command(subcommand)]
+    Segment(segment::Segment),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -169,6 +173,7 @@ pub fn run() -> ExitCode {
         Command::Compact(compact) => compact::run(&compact),
         Command::Restore(restore) => restore::run(&restore),
         Command::Tier(tier) => tier::run(&tier),
+        Command::Segment(asked) => segment::run(&asked),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "chronik-server", &mut std::io::stdout());

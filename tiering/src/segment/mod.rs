@@ -7,8 +7,9 @@
 //! | `tail` | what follows the batches: indexes, producers, aborted transactions, description, footer |
 //! | `writer` | makes a tail while batches go by |
 //! | `producers` | the producers of a span, gathered from its batches |
-//! | `verify` | whether an object is what it says |
+//! | `verify`, `contents` | whether an object is what it says; what must hold between its batches and its tail |
 
+mod contents;
 mod layout;
 mod producers;
 mod tail;
@@ -17,12 +18,12 @@ mod tests;
 mod verify;
 mod writer;
 
+pub use contents::{Marker, marker_of};
 pub use layout::{BLOCK_TARGET_BYTES, FOOTER_BYTES, HEADER_BYTES, VERSION, parse_header};
 pub use producers::Producers;
 pub use tail::{Block, Description, Tail};
 pub(crate) use tail::{block_for, decode_aborted, decode_blocks, encode_aborted, encode_blocks};
-pub(crate) use verify::check_block;
-pub use verify::{Fault, Report, Verifier};
+pub use verify::{Fault, Report, Verifier, check_block};
 pub use writer::{Finished, SegmentWriter};
 
 /// Why bytes are not a segment, or not the one they should be.

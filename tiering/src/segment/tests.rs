@@ -126,6 +126,53 @@ fn every_changed_byte_is_found() {
     }
 }
 
+/// What a faulty writer would leave: every checksum is right, and what is told is not what is there.
+#[test]
+fn contradictions_are_found_where_checksums_are_right() {
+    let abort = AbortedTxn { producer_id: 40, first_offset: 12, last_offset: 13, stable_offset: 14 };
+    let sound = [
+        batch(10, &[b"one", b"two"], 1_000),
+        of_producer(12, (40, 2, 0), true, false),
+        of_producer(13, (40, 2, -1), true, true),
+        batch(14, &[b"three"], 999),
+    ];
+    let told = |description: Description, batches: &[Bytes], aborted: Vec<AbortedTxn>| {
+        let faults = verify(&object(description, batches, aborted)).unwrap().faults;
+        faults.into_iter().map(|fault| fault.problem).collect::<Vec<_>>().join("; ")
+    };
+    let whole = description(10, 15);
+    assert_eq!(told(whole.clone(), &sound, vec![abort]), "");
+    assert!(told(whole.clone(), &sound[1..], vec![abort]).contains("offsets 10..12 are missing"));
+    assert!(told(whole.clone(), &sound[..3], vec![abort]).contains("offsets 14..15 are missing"));
+    let cleaned = Description { cleaned: true, ..whole.clone() };
+    assert_eq!(told(cleaned, &sound[1..], vec![abort]), "");
+    assert!(told(whole.clone(), &sound, vec![]).contains("does not know of the aborted transaction 12..=13"));
+    let stranger = AbortedTxn { producer_id: 41, ..abort };
+    assert!(told(whole.clone(), &sound, vec![stranger, abort]).contains("no marker"));
+    let elsewhere = AbortedTxn { first_offset: 20, last_offset: 25, ..abort };
+    assert!(told(whole.clone(), &sound, vec![abort, elsewhere]).contains("is elsewhere"));
+    let before = AbortedTxn { first_offset: 2, ..abort };
+    assert_eq!(told(whole.clone(), &sound, vec![before]), "", "it began before the range");
+    let other_epoch =
+        BatchBuilder::new().base_offset(10).leader_epoch(7).record(1, None, None).build().unwrap();
+    assert!(told(description(10, 11), &[other_epoch], vec![]).contains("bears the leader epoch 7"));
+}
+
+#[test]
+fn a_range_that_ends_earlier_is_told_by_header_and_tail() {
+    let mut writer = SegmentWriter::new(Description { next_offset: i64::MAX, ..description(10, 15) });
+    let batch = batch(10, &[b"one", b"two"], 1_000);
+    writer.push(&batch).unwrap();
+    assert_eq!(writer.position(), (HEADER_BYTES + batch.len()) as u64);
+    writer.end_at(13, true);
+    let header = writer.header();
+    assert_eq!(parse_header(&header).unwrap(), (10, 13));
+    let finished = writer.finish(vec![], vec![EpochValue { epoch: 1, start_offset: 0 }]);
+    let bytes = [&header[..], &batch, &finished.tail_bytes].concat();
+    assert_eq!(verify(&bytes).unwrap().faults, []);
+    assert!(finished.tail.description.cleaned);
+}
+
 #[test]
 fn a_damaged_batch_is_not_written() {
     let mut writer = SegmentWriter::new(description(10, 15));
@@ -175,7 +222,8 @@ proptest! {
                 batch
             })
             .collect();
-        let bytes = object(description(100, next), &batches, vec![]);
+        let cleaned = Description { cleaned: true, ..description(100, next) };
+        let bytes = object(cleaned, &batches, vec![]);
         let tail = Tail::decode(&bytes, bytes.len() as u64).unwrap();
         prop_assert_eq!(verify(&bytes).unwrap().faults, vec![]);
         for offset in 100..next {

@@ -1,9 +1,11 @@
-//! Whether an object is what it says: read once from front to back, holding one block at a time.
+//! Whether an object is what it says: read once from front to back, holding one block at a time. What a damaged disk changes
+//! is found by checksums; what a faulty writer would have changed, checksums included, by what must hold between the parts.
 
 use bytes::Bytes;
 use chronik_protocol::batch::{BatchView, split_batches};
 
-use super::layout::parse_header;
+use super::contents::Contents;
+use super::layout::{self, parse_header};
 use super::tail::{Block, Tail};
 use super::{SegmentError, SegmentWriter};
 
@@ -37,6 +39,7 @@ const FAULTS_MAX: usize = 100;
 pub struct Verifier {
     tail: Tail,
     again: SegmentWriter,
+    contents: Contents,
     report: Report,
     /// A block could not be read, so what is counted over all of them means nothing.
     incomplete: bool,
@@ -46,7 +49,8 @@ impl Verifier {
     /// For an object with this tail.
     pub fn new(tail: Tail) -> Self {
         let again = SegmentWriter::new(tail.description.clone());
-        Self { tail, again, report: Report::default(), incomplete: false }
+        let contents = Contents::new(tail.description.base_offset);
+        Self { tail, again, contents, report: Report::default(), incomplete: false }
     }
 
     /// The tail.
@@ -65,11 +69,22 @@ impl Verifier {
         let description = &self.tail.description;
         let told = (description.base_offset, description.next_offset);
         match parse_header(bytes) {
-            Ok(found) if found == told => {}
+            Ok(found) if found == told => {
+                if bytes.get(..layout::HEADER_BYTES) != Some(&layout::header(told.0, told.1)) {
+                    self.fault(0, "the header's reserved bytes are not 0");
+                }
+            }
             Ok((base, next)) => {
                 self.fault(0, format!("the header says {base}..{next}, the tail {}..{}", told.0, told.1));
             }
             Err(error) => self.fault(0, error.to_string()),
+        }
+    }
+
+    /// The bytes of the tail, which were decoded before: nothing may be in them that decoding passes over.
+    pub fn tail_bytes(&mut self, bytes: &[u8]) {
+        if self.tail.encode() != bytes {
+            self.fault(self.tail.data_end(), "the tail has bytes that mean nothing");
         }
     }
 
@@ -88,7 +103,12 @@ impl Verifier {
                 self.fault(block.position, error.to_string());
                 return;
             }
-            let records = BatchView::new(&batch).map_or(0, |view| view.header().record_count);
+            let at = block.position + (seen - batch.len()) as u64;
+            let Ok(view) = BatchView::new(&batch) else { continue };
+            let records = view.header().record_count;
+            for problem in self.contents.problems(&view, &self.tail) {
+                self.fault(at, problem);
+            }
             self.report.batches += 1;
             self.report.records += u64::try_from(records).unwrap_or(0);
         }
@@ -117,6 +137,9 @@ impl Verifier {
         for (_, problem) in pairs.iter().filter(|(same, _)| !same) {
             self.fault(at, *problem);
         }
+        for problem in self.contents.problems_at_the_end(&self.tail) {
+            self.fault(at, problem);
+        }
         self.report
     }
 }
@@ -125,7 +148,7 @@ impl Verifier {
 ///
 /// # Errors
 /// [`SegmentError`] when they are not.
-pub(crate) fn check_block(block: &Block, bytes: &[u8]) -> Result<(), SegmentError> {
+pub fn check_block(block: &Block, bytes: &[u8]) -> Result<(), SegmentError> {
     if bytes.len() != block.length as usize {
         return Err(SegmentError::Contradiction(format!(
             "the block at byte {} should have {} bytes, not {}",

@@ -99,6 +99,20 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Ends the range at `next_offset`, which is behind all batches and not behind the end that was given: whoever cuts
+    /// segments by size knows only now. `cleaned` says that offsets are missing. What was taken for the header is void.
+    pub fn end_at(&mut self, next_offset: i64, cleaned: bool) {
+        assert!(next_offset <= self.description.next_offset, "a range may only become shorter");
+        let last = self.open.as_ref().or(self.blocks.last());
+        assert!(last.is_none_or(|last| last.last_offset < next_offset), "every batch stays inside");
+        (self.description.next_offset, self.description.cleaned) = (next_offset, cleaned);
+    }
+
+    /// Bytes so far, without the tail.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     fn close_block(&mut self) {
         if let Some(block) = self.open.take() {
             self.data_crc = crc32c::crc32c_combine(self.data_crc, block.crc, block.length as usize);
