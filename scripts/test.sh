@@ -49,6 +49,7 @@ if [ "$form" != short ]; then
   recorded=()
 fi
 scripts/setup.sh clients # quick when all is there; a missing runtime is a visible skip
+suite tiers 240 cargo test --release --workspace --test 'tier_*'
 broker=(tests/clients/with-broker.sh "$target/release/chronik-server")
 suite clients 300 "${broker[@]}" tests/clients/run.sh --bootstrap @ ${long[@]+"${long[@]}"}
 if scripts/setup.sh has java; then

@@ -59,7 +59,7 @@ impl Broker {
             fetch_sessions: FetchSessions::new(config.fetch.session_cache_slots),
             fetch_memory: FetchMemory::new(FETCH_SCANNED_BYTES_MAX, FETCH_WAITING_BYTES_MAX),
             metrics: BrokerMetrics::new(),
-            cleaner: Cleaner::new(engine.clone(), dynamic.settings.clone(), clock.clone()),
+            cleaner: Cleaner::new(engine.clone(), dynamic.settings.clone(), tier.clone(), clock.clone()),
             engine,
             dynamic,
             groups,

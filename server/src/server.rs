@@ -139,6 +139,7 @@ pub async fn run_on(
     let retention_task = runtime::spawn_vital("retention", retention(broker.clone(), stopping.clone()));
     let transactions_task =
         runtime::spawn_vital("transactions", transactions(broker.clone(), stopping.clone()));
+    warn_of_shared_disk(&broker);
     let tier_task = runtime::spawn_vital("tiered storage", broker.tier.clone().run(stopping.clone()));
     let cleaner_task = runtime::spawn_vital("cleaner", broker.cleaner.clone().run(stopping));
     readiness.set(true);
@@ -170,6 +171,21 @@ pub async fn run_on(
     closing
         .map_err(|_| StartError::Close(format!("the store took longer than {CLOSE_TIMEOUT_SECONDS} s")))?
         .map_err(|error| StartError::Close(error.to_string()))
+}
+
+/// Objects beside the data they are to outlive protect from nothing; told where something is tiered.
+fn warn_of_shared_disk(broker: &Broker) {
+    let is_tiered = broker
+        .engine
+        .topics()
+        .iter()
+        .any(|topic| topic.partitions.iter().any(|partition| partition.log.config().remote_storage));
+    if is_tiered && tier::shares_the_disk(&broker.config) {
+        tracing::warn!(
+            path = %broker.config.local_objects().display(),
+            "tiered segments are kept on the disk of data.dir: set local.storage.path to another, or use a bucket"
+        );
+    }
 }
 
 /// The reserve of this moment.

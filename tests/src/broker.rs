@@ -221,7 +221,10 @@ impl Broker {
         }
         // The broker refuses variables it does not know, and a developer's own would change what is tested.
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("CHRONIK_") || name == "RUST_LOG" {
+            let text = name.to_string_lossy();
+            let is_setting =
+                ["CHRONIK_", "OBJECT_STORE_", "S3_", "GCS_", "AZURE_", "LOCAL_STORAGE_", "RUST_LOG"];
+            if is_setting.iter().any(|prefix| text.starts_with(prefix)) {
                 command.env_remove(name);
             }
         }

@@ -5,7 +5,9 @@
 
 pub mod anomaly;
 pub mod broker;
+pub mod fault_proxy;
 pub mod ledger;
+pub mod object_store;
 pub mod random;
 pub mod sources;
 pub mod transactions;

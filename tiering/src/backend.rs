@@ -111,7 +111,8 @@ pub(crate) fn build(backend: &Backend) -> Result<Arc<dyn ObjectStore>, BackendEr
                 .with_retry(retries())
                 .with_client_options(client(backend).with_allow_http(endpoint.is_some()));
             if let Some(endpoint) = endpoint {
-                builder = builder.with_base_url(endpoint).with_skip_signature(true);
+                // Or the client would ask a metadata server for a token that nobody needs.
+                builder = builder.with_base_url(endpoint).with_skip_signature(true).with_bearer_token("none");
             }
             Arc::new(builder.build().map_err(failed)?)
         }

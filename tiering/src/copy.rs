@@ -74,6 +74,24 @@ pub async fn copy(
     bandwidth: &Bandwidth,
     now_ms: i64,
 ) -> Result<(RemoteSegment, Finished), CopyError> {
+    let (segment, finished) = upload(bucket, log, source, span, object, bandwidth, now_ms).await?;
+    prove(bucket, object, &finished).await?;
+    Ok((segment, finished))
+}
+
+/// Copies a span to `object`. Nothing may rely on it before it is proven.
+///
+/// # Errors
+/// [`CopyError`].
+pub async fn upload(
+    bucket: &Bucket,
+    log: &PartitionLog,
+    source: &Source,
+    span: &Span,
+    object: &str,
+    bandwidth: &Bandwidth,
+    now_ms: i64,
+) -> Result<(RemoteSegment, Finished), CopyError> {
     let writer = SegmentWriter::new(describe(source, span, now_ms));
     let mut upload = Upload::new(bucket, object, bandwidth, span.bytes);
     let finished = match send(log, span, writer, &mut upload).await {
@@ -84,7 +102,6 @@ pub async fn copy(
         }
     };
     upload.finish().await?;
-    prove(bucket, object, &finished).await?;
     Ok((remote(object, span, &finished), finished))
 }
 

@@ -7,6 +7,7 @@
 //! | `manifest` | what the bucket says it holds, and who may change that |
 //! | `tier` | one data directory's part in it: leadership, and the order of changes |
 //! | `plan`, `copying`, `copy`, `bandwidth` | what is copied next, the task that copies, one copy and its proof, how fast |
+//! | `cleaning` | what a compacted log has in object storage, cleaned again |
 //! | `tidy`, `scrub`, `meta` | local copies and garbage; comparing; what a restore begins with |
 //! | `restore` | a data directory from a bucket |
 //! | `read` | from offsets and times to batches, through a bounded cache |
@@ -17,6 +18,7 @@
 pub mod backend;
 mod bandwidth;
 pub mod bucket;
+mod cleaning;
 mod copy;
 mod copying;
 pub mod limits;
@@ -36,6 +38,7 @@ mod tidy;
 mod tier;
 
 pub use bandwidth::Bandwidth;
-pub use copy::{CopyError, SEGMENTS, Source, copy};
+pub use cleaning::Pace;
+pub use copy::{CopyError, SEGMENTS, Source, copy, upload};
 pub use scrub::ScrubReport;
 pub use tier::{CommitError, Standing, Tier, TierOptions};

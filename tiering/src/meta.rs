@@ -177,14 +177,31 @@ impl Tier {
             saved.next += 1;
             return Err(BucketError::Failed("an earlier copy has arrived after all".to_owned()).into());
         }
-        if let Some(old) = saved.next.checked_sub(KEPT) {
-            self.bucket.delete(&[name_of(old)]).await?;
+        match saved.next.checked_sub(KEPT) {
+            Some(old) => self.bucket.delete(&[name_of(old)]).await?,
+            None if saved.next == 0 => self.forget_old_meta(epoch).await?,
+            None => {}
         }
         saved.next += 1;
         saved.at = Some(Instant::now());
         saved.topics = topics_of(&copy);
         saved.copy = Some(copy);
         Ok(())
+    }
+}
+
+impl Tier {
+    /// Deletes copies of earlier epochs, once there is one of this.
+    async fn forget_old_meta(&self, epoch: u64) -> Result<(), BucketError> {
+        let folder = format!("meta/{}", self.engine.cluster_id());
+        let mut needless = Vec::new();
+        for old in self.bucket.children(&folder).await? {
+            if old.parse::<u64>().is_ok_and(|old| old < epoch) {
+                let names = self.bucket.children(&format!("{folder}/{old}")).await?;
+                needless.extend(names.iter().map(|name| format!("{folder}/{old}/{name}")));
+            }
+        }
+        self.bucket.delete(&needless).await
     }
 }
 

@@ -68,6 +68,12 @@ pub(crate) fn count_request(kind: &'static str, seconds: f64, failed: bool) {
     metrics::histogram!(REQUEST_SECONDS, "request" => kind).record(seconds);
 }
 
+/// Requests of a kind since the process began.
+pub fn requests(kind: &str) -> u64 {
+    let place = KINDS.iter().position(|(known, _)| *known == kind);
+    place.map_or(0, |place| REQUEST_COUNTS[place].load(Ordering::Relaxed))
+}
+
 /// Notes where a block was.
 pub(crate) fn count_block(place: &'static str) {
     if let Some(index) = PLACES.iter().position(|known| *known == place) {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::bucket::{BucketError, Listed};
@@ -19,7 +19,7 @@ const SAMPLES: usize = 64;
 const FAULTS_MAX: usize = 1000;
 
 /// What was found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScrubReport {
     /// Segments that the logs name.
     pub segments: usize,

@@ -193,6 +193,24 @@ async fn of_two_brokers_on_one_bucket_the_older_stops() {
     assert!(matches!(newer.tier.standing(), Standing::Leading(2)));
 }
 
+// The seals of old epochs used to be deleted with the rest of their chains, and a broker that came back after two others had
+// started went on with its own.
+#[tokio::test]
+async fn a_broker_that_was_away_for_several_epochs_is_still_replaced() {
+    let (rig, log, _task) = copied(tiered(), 60).await;
+    let mut store = Arc::new(rig.store.crash(CrashPoint::Durable));
+    for epoch in 2..6 {
+        let next = Rig::over(store.clone(), rig.objects.clone(), rig.config.clone()).await;
+        let task = next.start();
+        until(|| next.tier.standing() == Standing::Leading(epoch)).await;
+        task.abort();
+        let _ = task.await;
+        store = Arc::new(next.store.crash(CrashPoint::Durable));
+    }
+    rig.fill(&log, 100).await;
+    until(|| matches!(rig.tier.standing(), Standing::Replaced(_))).await;
+}
+
 #[tokio::test]
 async fn what_retention_and_deletion_leave_is_deleted_from_the_bucket() {
     let (rig, log, _task) = copied(tiered(), 100).await;
@@ -225,6 +243,20 @@ async fn what_retention_and_deletion_leave_is_deleted_from_the_bucket() {
     }
     assert_eq!(count().await, 0);
     check_manifest(&rig).await;
+}
+
+// Copying used to begin before the log's start, or not at all, once DeleteRecords had cut into a segment.
+#[tokio::test]
+async fn a_log_whose_first_batch_was_cut_into_is_copied_and_read() {
+    let rig = Rig::new(tiered()).await;
+    let log = rig.topic("t").await;
+    rig.fill(&log, 100).await;
+    log.delete_records(Some(31)).unwrap().1.await.unwrap();
+    let _task = rig.start();
+    rig.settled(&log).await;
+    assert_eq!(log.remote_segments()[0].base_offset, 31);
+    assert_eq!(read_all(&rig.tier, &log, 31).await, expected(31, 300));
+    assert_eq!(rig.tier.scrub().await.unwrap().faults, [] as [String; 0]);
 }
 
 #[tokio::test]
@@ -352,4 +384,119 @@ async fn a_directory_is_restored_up_to_what_was_copied() {
     let end = restored.offsets().next_offset;
     assert_eq!(read_all(&again.tier, &restored, 0).await, expected(0, end));
     check_manifest(&again).await;
+}
+
+/// A batch of one record; no value is a tombstone.
+async fn put(log: &Arc<PartitionLog>, key: &str, value: Option<&str>) {
+    let builder = chronik_protocol::batch::BatchBuilder::new();
+    let padded = value.map(|value| format!("{value:0>300}"));
+    let builder = builder.record(NOW_MS, Some(key.as_bytes()), padded.as_ref().map(String::as_bytes));
+    crate::testing::append(log, builder.build().unwrap()).await;
+}
+
+struct Unhurried;
+
+impl crate::Pace for Unhurried {
+    async fn spent(&mut self, _: u64) -> bool {
+        true
+    }
+}
+
+async fn clean(rig: &Rig, log: &Arc<PartitionLog>, now_ms: i64) {
+    log.roll_for_cleaning(now_ms, true);
+    log.durable().await.unwrap();
+    let options = chronik_engine::log::CleanOptions { now_ms, map_bytes_max: 1 << 20, dry_run: false };
+    // A copy under way keeps the cleaner out.
+    let begun = loop {
+        match log.clean(options) {
+            Err(chronik_engine::log::CleanError::Busy) => tokio::time::sleep(Duration::from_millis(5)).await,
+            begun => break begun.unwrap(),
+        }
+    };
+    let Some(mut pass) = begun else { return };
+    loop {
+        let step = pass.step().await.unwrap();
+        if step.wants_remote {
+            let cleaned;
+            (pass, cleaned) = rig.tier.clean_remote(pass, &mut Unhurried).await;
+            cleaned.unwrap();
+        }
+        if step.done {
+            return;
+        }
+    }
+}
+
+/// Key and value of every record, the newest last.
+async fn table(tier: &Tier, log: &Arc<PartitionLog>) -> Vec<(String, Option<String>)> {
+    let mut found = Vec::new();
+    let mut next = log.offsets().log_start_offset;
+    while next < log.high_watermark() {
+        let read = tier.read(log, next, ALL).await.unwrap();
+        if read.bytes == 0 {
+            break;
+        }
+        for batch in split_batches(Bytes::from(read.chunks.concat())) {
+            let view = BatchView::new(&batch).unwrap();
+            view.verify_crc().unwrap();
+            next = view.header().last_offset() + 1;
+            let mut records = view.records(1 << 20).unwrap();
+            while let Some(record) = records.next_record().unwrap() {
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                let value = record.value.map(|value| text(value).trim_start_matches('0').to_owned());
+                found.push((text(record.key.unwrap()), value));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_compacted_log_is_copied_once_cleaned_and_cleaned_again_in_the_bucket() {
+    let config = LogConfig {
+        segment_bytes: 3000,
+        cleanup_delete: false,
+        cleanup_compact: true,
+        delete_retention_ms: 1000,
+        ..tiered()
+    };
+    let rig = Rig::new(config).await;
+    let log = rig.topic("t").await;
+    let _task = rig.start();
+    for round in 0..3 {
+        for key in 0..20 {
+            put(&log, &format!("k{key}"), Some(&format!("v{round}"))).await;
+        }
+    }
+    assert_eq!(log.to_copy(9), [], "nothing that was not cleaned is copied");
+    clean(&rig, &log, NOW_MS).await;
+    rig.settled(&log).await;
+    let expected: Vec<_> = (0..20).map(|key| (format!("k{key}"), Some("v2".to_owned()))).collect();
+    assert_eq!(table(&rig.tier, &log).await, expected);
+    let objects = |log: &PartitionLog| -> Vec<_> {
+        log.remote_segments().iter().map(|segment| segment.object.clone()).collect()
+    };
+    let before = objects(&log);
+    // Half of the keys again, and a tombstone for one that is in the bucket alone.
+    for key in 0..10 {
+        put(&log, &format!("k{key}"), Some("new")).await;
+    }
+    put(&log, "k15", None).await;
+    clean(&rig, &log, NOW_MS).await;
+    rig.settled(&log).await;
+    assert_ne!(objects(&log)[..before.len()], before[..], "other objects have taken the place");
+    let mut expected: Vec<_> =
+        (10..20).filter(|key| *key != 15).map(|key| (format!("k{key}"), Some("v2".to_owned()))).collect();
+    expected.extend((0..10).map(|key| (format!("k{key}"), Some("new".to_owned()))));
+    expected.push(("k15".to_owned(), None));
+    assert_eq!(table(&rig.tier, &log).await, expected);
+    // The tombstone's time comes; by then it is in the bucket itself.
+    clean(&rig, &log, NOW_MS + 5000).await;
+    rig.settled(&log).await;
+    expected.pop();
+    assert_eq!(table(&rig.tier, &log).await, expected);
+    until(|| rig.tier.condemned.lock().is_empty()).await;
+    check_manifest(&rig).await;
+    let report = rig.tier.scrub().await.unwrap();
+    assert_eq!(report.faults, [] as [String; 0]);
 }

@@ -14,8 +14,9 @@ impl Tier {
     pub(crate) async fn keep_tidy(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
         let mut next_scrub = Instant::now() + self.options.scrub_interval;
         while self.next_turn(&mut stopping).await {
-            let garbage = self.engine.garbage(1).await.map_or(true, |garbage| !garbage.is_empty());
-            if (!self.is_needed() && !garbage) || !self.leads().await {
+            let garbage = self.engine.garbage(GARBAGE_TURN).await.map_or(1, |garbage| garbage.len());
+            metrics::gauge!(names::GARBAGE).set(garbage as f64);
+            if (!self.is_needed() && garbage == 0) || !self.leads().await {
                 continue;
             }
             self.apply_retention();
@@ -49,7 +50,6 @@ impl Tier {
     /// Takes garbage out of the manifest, and deletes what has been out of it for long enough.
     async fn collect_garbage(&self, stopping: &mut watch::Receiver<bool>) -> Result<(), CommitError> {
         let garbage = self.engine.garbage(GARBAGE_TURN).await?;
-        metrics::gauge!(names::GARBAGE).set(garbage.len() as f64);
         let new: Vec<String> = {
             let condemned = self.condemned.lock();
             garbage.iter().filter(|object| !condemned.contains_key(*object)).cloned().collect()

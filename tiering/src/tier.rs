@@ -277,16 +277,16 @@ impl Tier {
     }
 
     fn tried(&self, reason: &str) {
-        let trying = Standing::Trying(reason.to_owned());
         let mut standing = self.standing.lock();
-        if *standing != trying {
+        // Once, not with every turn: the reason may differ by a latency.
+        if !matches!(*standing, Standing::Trying(_)) {
             tracing::warn!(
                 reason,
                 bucket = self.bucket.place(),
                 "object storage cannot be written; trying again"
             );
-            *standing = trying;
         }
+        *standing = Standing::Trying(reason.to_owned());
     }
 
     fn replaced(&self, lead: &mut Lead, reason: String) {

@@ -30,7 +30,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use parking_lot::{Mutex, RwLock};
 
 pub use append::{Appended, Vouched};
-pub use clean::{CleanError, CleanOptions, CleanPass, CleanReport, CleanStep, Cleanable, CleanedTo};
+pub use clean::{
+    CleanError, CleanOptions, CleanPass, CleanReport, CleanStep, Cleanable, CleanedTo, RemoteFate,
+};
 pub use config::LogConfig;
 pub(crate) use load::{LoadedLog, load_all};
 pub use read::LogRead;

@@ -198,7 +198,8 @@ impl PartitionLog {
             return Vec::new();
         }
         let end = if config.cleanup_compact { stable.min(state.clean.first_dirty_offset) } else { stable };
-        let from = state.copied_to().unwrap_or(state.local_start_offset).max(state.local_start_offset);
+        // DeleteRecords may have cut into a segment, and into a batch of it.
+        let from = state.copied_to().unwrap_or(0).max(state.local_from());
         state
             .sealed
             .iter()
@@ -399,6 +400,12 @@ impl LogState {
     /// First offset that is local alone; `None` when nothing was copied.
     pub(super) fn copied_to(&self) -> Option<i64> {
         self.remote.back().map(|last| last.next_offset)
+    }
+
+    /// Bytes of segments that are not local as well.
+    pub(super) fn remote_alone_bytes(&self) -> u64 {
+        let alone = self.remote.iter().take_while(|segment| segment.next_offset <= self.local_from());
+        alone.map(|segment| segment.bytes).sum()
     }
 
     /// The place in the list of the segment that contains `offset`.

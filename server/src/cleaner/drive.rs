@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use chronik_engine::log::{CleanError, CleanOptions, CleanPass, CleanReport, CleanStep};
+use chronik_tiering::{Pace, Tier};
 use tokio::time::Instant;
 
 use super::status::{Outcome, State, Target};
@@ -41,8 +42,21 @@ impl Throttle {
     }
 }
 
+/// What is in object storage is cleaned under the same budget.
+struct Paced<'a, W> {
+    throttle: &'a mut Throttle,
+    watch: &'a W,
+}
+
+impl<W: Watch> Pace for Paced<'_, W> {
+    async fn spent(&mut self, bytes: u64) -> bool {
+        self.throttle.spend(bytes, self.watch).await;
+        !self.watch.is_over()
+    }
+}
+
 /// Who watches a cleaning, and may end it.
-pub trait Watch {
+pub trait Watch: Send + Sync {
     /// What may be read and written together; `f64::INFINITY` is no bound.
     fn bytes_per_second(&self) -> f64;
     /// A step was made; `whole` is what all passes of this cleaning have done.
@@ -65,6 +79,7 @@ async fn step(mut pass: CleanPass) -> (CleanPass, Result<CleanStep, CleanError>)
 async fn pass(
     mut pass: CleanPass,
     before: &Outcome,
+    tier: &Tier,
     throttle: &mut Throttle,
     watch: &mut impl Watch,
 ) -> Result<Option<CleanReport>, CleanError> {
@@ -72,6 +87,14 @@ async fn pass(
         let (stepped, result) = step(pass).await;
         pass = stepped;
         let made = result?;
+        if made.wants_remote {
+            let cleaned;
+            (pass, cleaned) = tier.clean_remote(pass, &mut Paced { throttle, watch }).await;
+            cleaned?;
+            if watch.is_over() {
+                return Ok(None);
+            }
+        }
         watch.stepped(made, &before.with(&pass.report()));
         if made.done {
             return Ok(Some(pass.report()));
@@ -83,17 +106,41 @@ async fn pass(
     }
 }
 
+/// Begins a pass, once nobody else is at work on the log: a copy to object storage keeps the cleaner away for as long as it
+/// takes.
+async fn begin(
+    target: &Target,
+    options: CleanOptions,
+    watch: &impl Watch,
+) -> Result<Option<CleanPass>, CleanError> {
+    loop {
+        match target.log.clean(options) {
+            Err(CleanError::Busy) if target.log.config().remote_storage && !watch.is_over() => {
+                tokio::time::sleep(WAIT_MAX).await;
+            }
+            begun => return begun,
+        }
+    }
+}
+
 /// Cleans a partition as far as it can be cleaned. The outcome's state is `Waiting` if the watcher has ended it.
 pub async fn clean(
     target: &Target,
     options: CleanOptions,
+    tier: &Tier,
     throttle: &mut Throttle,
     watch: &mut impl Watch,
 ) -> Outcome {
     let mut whole = Outcome::waiting(&target.topic, target.partition);
+    let is_tiered = target.log.config().remote_storage || target.log.has_remote();
+    if is_tiered && !options.dry_run && !tier.may_clean().await {
+        // Its list of segments may not be whole yet.
+        let error = Some(CleanError::Remote("it cannot be written now".to_owned()).to_string());
+        return Outcome { state: State::Failed, error, ..whole };
+    }
     for _ in 0..PASSES_MAX {
-        let result = match target.log.clean(options) {
-            Ok(Some(begun)) => pass(begun, &whole, throttle, watch).await,
+        let result = match begin(target, options, watch).await {
+            Ok(Some(begun)) => pass(begun, &whole, tier, throttle, watch).await,
             Ok(None) => break,
             Err(error) => Err(error),
         };

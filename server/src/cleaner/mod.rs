@@ -16,6 +16,7 @@ use std::time::Duration;
 use chronik_engine::Engine;
 use chronik_engine::keys::PartitionId;
 use chronik_engine::log::{CleanOptions, CleanStep};
+use chronik_tiering::Tier;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -33,11 +34,14 @@ pub use status::{
 
 /// A log that could not be cleaned is tried again after this long.
 const RETRY_AFTER_MS: i64 = 3_600_000;
+/// One with a part in object storage, after this long: more often than not it is the store that fails.
+const RETRY_TIERED_AFTER_MS: i64 = 60_000;
 
 /// See the module.
 pub struct Cleaner {
     engine: Arc<Engine>,
     settings: Arc<Settings>,
+    tier: Arc<Tier>,
     clock: Clock,
     state: Mutex<CleanerState>,
     asked: Notify,
@@ -45,7 +49,7 @@ pub struct Cleaner {
 
 #[derive(Default)]
 struct CleanerState {
-    /// Logs that could not be cleaned: why, and since when.
+    /// Logs that could not be cleaned: why, and until when they are left alone, ms.
     failures: HashMap<PartitionId, (String, i64)>,
     current: Option<Outcome>,
     /// Newest last; at most [`CLEANER_JOBS_KEPT`].
@@ -65,11 +69,11 @@ pub struct TooMany;
 
 impl Cleaner {
     /// For the logs of `engine`.
-    pub fn new(engine: Arc<Engine>, settings: Arc<Settings>, clock: Clock) -> Arc<Self> {
+    pub fn new(engine: Arc<Engine>, settings: Arc<Settings>, tier: Arc<Tier>, clock: Clock) -> Arc<Self> {
         // Not the numbers of an earlier run: whoever asked then must not take another's job for its own.
         let next_job = clock.now_ms().unsigned_abs();
         let state = Mutex::new(CleanerState { next_job, ..CleanerState::default() });
-        Arc::new(Self { engine, settings, clock, state, asked: Notify::new() })
+        Arc::new(Self { engine, settings, tier, clock, state, asked: Notify::new() })
     }
 
     /// As they are now.
@@ -195,9 +199,8 @@ impl Cleaner {
         let now_ms = self.clock.now_ms();
         let found = targets(&self.engine, None).unwrap_or_default();
         let mut state = self.state.lock();
-        state.failures.retain(|id, (_, since_ms)| {
-            now_ms.saturating_sub(*since_ms) < RETRY_AFTER_MS
-                && found.iter().any(|target| target.log.id() == *id)
+        state.failures.retain(|id, (_, until_ms)| {
+            now_ms < *until_ms && found.iter().any(|target| target.log.id() == *id)
         });
         let (mut due, mut ratio_max, mut best) = (0_usize, 0.0_f64, None);
         for target in found {
@@ -235,7 +238,7 @@ impl Cleaner {
         };
         let begun_ms = self.clock.mono_ms();
         let mut watcher = Watcher { cleaner: self, job, stopping };
-        let outcome = clean(target, options, throttle, &mut watcher).await;
+        let outcome = clean(target, options, &self.tier, throttle, &mut watcher).await;
         let mut state = self.state.lock();
         state.current = None;
         match &outcome.error {
@@ -247,7 +250,9 @@ impl Cleaner {
                     "a log cannot be cleaned"
                 );
                 metrics::counter!(names::CLEANER_FAILURES).increment(1);
-                state.failures.insert(target.log.id(), (error.clone(), self.clock.now_ms()));
+                let retry_ms = if target.log.has_remote() { RETRY_TIERED_AFTER_MS } else { RETRY_AFTER_MS };
+                let until_ms = self.clock.now_ms().saturating_add(retry_ms);
+                state.failures.insert(target.log.id(), (error.clone(), until_ms));
             }
             None => {
                 state.failures.remove(&target.log.id());

@@ -22,6 +22,7 @@ mod probe;
 mod restore;
 mod segment;
 mod start;
+mod tier;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -84,6 +85,9 @@ enum Command {
     /// Take records out of topics as files, look at them, check them, print them, and put them in again.
     #[command(subcommand)]
     Segment(segment::Segment),
+    /// Look at what is in object storage, or compare it with the logs: through the broker.
+    #[command(subcommand)]
+    Tier(tier::Tier),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -169,6 +173,7 @@ pub fn run() -> ExitCode {
         Command::Compact(compact) => compact::run(&compact),
         Command::Restore(restore) => restore::run(&restore),
         Command::Segment(asked) => segment::run(&asked),
+        Command::Tier(tier) => tier::run(&tier),
         Command::Completions { shell } => {
             let mut command = Cli::command();
             clap_complete::generate(shell, &mut command, "chronik-server", &mut std::io::stdout());

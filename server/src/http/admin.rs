@@ -7,11 +7,11 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 
-use super::{HttpState, compaction};
+use super::{HttpState, compaction, tier};
 
 /// Everything under `/v1/admin`.
 pub fn routes() -> Router<HttpState> {
-    Router::new().route("/config", get(config)).merge(compaction::routes())
+    Router::new().route("/config", get(config)).merge(compaction::routes()).merge(tier::routes())
 }
 
 /// Every setting with its value (secrets are null) and where the value came from.

@@ -8,6 +8,7 @@ mod auth;
 mod compaction;
 mod figures;
 mod limited;
+pub mod tier;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -51,29 +52,32 @@ struct Shared {
     settings: Arc<Settings>,
     readiness: Readiness,
     figures: Box<dyn Figures>,
-    cleaner: Option<Arc<Cleaner>>,
+    broker: Option<Arc<Broker>>,
 }
 
 impl HttpState {
     /// The state of a running broker.
     pub fn new(broker: Arc<Broker>, readiness: Readiness) -> Self {
         let settings = broker.dynamic.settings.clone();
-        let cleaner = Some(broker.cleaner.clone());
-        let figures = Box::new(figures::BrokerFigures::new(broker));
-        Self(Arc::new(Shared { settings, readiness, figures, cleaner }))
+        let figures = Box::new(figures::BrokerFigures::new(broker.clone()));
+        Self(Arc::new(Shared { settings, readiness, figures, broker: Some(broker) }))
     }
 
     /// As [`new`](Self::new), with the gauges of something else than a broker.
     pub fn with_figures(config: Arc<BrokerConfig>, readiness: Readiness, figures: Box<dyn Figures>) -> Self {
-        Self(Arc::new(Shared { settings: Settings::new(config), readiness, figures, cleaner: None }))
+        Self(Arc::new(Shared { settings: Settings::new(config), readiness, figures, broker: None }))
     }
 
     fn config(&self) -> Arc<BrokerConfig> {
         self.0.settings.current()
     }
 
+    fn broker(&self) -> Option<&Arc<Broker>> {
+        self.0.broker.as_ref()
+    }
+
     fn cleaner(&self) -> Option<&Arc<Cleaner>> {
-        self.0.cleaner.as_ref()
+        self.broker().map(|broker| &broker.cleaner)
     }
 }
 

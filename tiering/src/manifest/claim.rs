@@ -194,13 +194,17 @@ pub async fn take_over(
     }
 }
 
-/// Deletes all chains but this and the one before, which tells what happened. Whatever stays does no harm.
+/// Deletes what older chains hold, but for this and the one before, which tells what happened. The seal of each stays for
+/// ever: it is what keeps a broker that comes back after any time from going on with its chain. What stays otherwise does
+/// no harm.
 async fn forget_old(bucket: &Bucket, cluster_id: &str, epoch: u64) {
     let Ok(children) = bucket.children(&super::folder(cluster_id)).await else { return };
     for old in children.iter().filter_map(|name| name.parse::<u64>().ok()).filter(|old| old + 1 < epoch) {
         let folder = chain_folder(cluster_id, old);
         let Ok(names) = bucket.children(&folder).await else { continue };
-        let objects: Vec<String> = names.iter().map(|name| format!("{folder}/{name}")).collect();
+        let seal = names.iter().filter(|name| name.ends_with(".delta")).max().cloned();
+        let needless = names.into_iter().filter(|name| Some(name) != seal.as_ref());
+        let objects: Vec<String> = needless.map(|name| format!("{folder}/{name}")).collect();
         if let Err(error) = bucket.delete(&objects).await {
             tracing::debug!(%error, epoch = old, "an old part of the manifest stays");
         }

@@ -201,8 +201,9 @@ impl Tail {
             return wrong("the blocks do not end where the footer says");
         }
         let inside = |offset: i64| (base_offset..next_offset).contains(&offset);
+        // The first batch may begin before the range.
         let ends = [
-            self.blocks.first().map(|first| first.base_offset),
+            self.blocks.first().map(|first| first.last_offset),
             self.blocks.last().map(|last| last.last_offset),
         ];
         if !ends.into_iter().flatten().all(inside) {

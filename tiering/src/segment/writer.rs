@@ -67,7 +67,11 @@ impl SegmentWriter {
         }
         let last = self.open.as_ref().or(self.blocks.last());
         let next = last.map_or(self.description.base_offset, |last| last.last_offset + 1);
-        if header.base_offset < next || header.last_offset() >= self.description.next_offset {
+        // The log's start may lie inside the first batch.
+        let begins_before = last.is_none() && header.last_offset() >= next;
+        if (header.base_offset < next && !begins_before)
+            || header.last_offset() >= self.description.next_offset
+        {
             let (base, last) = (header.base_offset, header.last_offset());
             return Err(failed(format!("it holds {base}..={last}, and does not fit behind {next}")));
         }

@@ -27,7 +27,7 @@ mod txn;
 
 use chronik_protocol::batch::BatchError;
 
-pub use pass::CleanPass;
+pub use pass::{CleanPass, RemoteFate};
 pub use plan::Cleanable;
 
 use crate::error::ReadError;
@@ -50,6 +50,9 @@ pub struct CleanStep {
     pub read_bytes: u64,
     /// Bytes of batches written.
     pub written_bytes: u64,
+    /// What is in object storage has its turn: whoever can read it asks [`CleanPass::judge_remote`] for each batch there,
+    /// and says [`CleanPass::remote_done`].
+    pub wants_remote: bool,
     /// The pass is complete.
     pub done: bool,
 }
@@ -113,6 +116,9 @@ pub enum CleanError {
         /// Bytes there are.
         bytes_max: usize,
     },
+    /// What is in object storage could not be cleaned; nothing else was, either.
+    #[error("the part in object storage could not be cleaned: {0}")]
+    Remote(String),
     /// Another pass over this log is under way.
     #[error("the log is being cleaned already")]
     Busy,

@@ -20,7 +20,7 @@ use super::{CleanError, CleanOptions, CleanReport, CleanStep};
 use crate::error::ReadError;
 use crate::keys::clean::PassValue;
 use crate::limits::{CLEAN_COMMIT_BATCHES, CLEAN_SCAN_BYTES, DECOMPRESSED_BYTES_MAX};
-use crate::log::{AbortedTxn, LogConfig, PartitionLog, Segment};
+use crate::log::{AbortedTxn, LogConfig, PartitionLog, RemoteSegment, Segment};
 
 /// See the module.
 #[derive(Debug)]
@@ -54,9 +54,22 @@ pub struct CleanPass {
     report: CleanReport,
 }
 
+/// What becomes of a batch in object storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteFate {
+    /// It stays as it is.
+    Keep,
+    /// This takes its place.
+    Replace(Bytes),
+    /// It goes.
+    Drop,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Map,
+    /// Of what is in object storage. Before the rest: a tombstone may go only when all that it covers has gone.
+    Remote,
     Clean,
     Done,
 }
@@ -156,9 +169,10 @@ impl CleanPass {
         match self.phase {
             Phase::Map => self.map_chunk().await?,
             Phase::Clean => self.clean_chunk().await?,
-            Phase::Done => {}
+            Phase::Remote | Phase::Done => {}
         }
         Ok(CleanStep {
+            wants_remote: self.phase == Phase::Remote,
             read_bytes: self.report.read_bytes - before.read_bytes,
             written_bytes: self.report.written_bytes - before.written_bytes,
             done: self.phase == Phase::Done,
@@ -214,8 +228,76 @@ impl CleanPass {
         Ok(Ok(()))
     }
 
+    /// The remote segments to clean, oldest first; those that are local as well are among them, for their objects are what
+    /// stays.
+    pub fn remote(&self) -> Vec<Arc<RemoteSegment>> {
+        self.log.remote_segments()
+    }
+
+    /// The log.
+    pub fn log(&self) -> &Arc<PartitionLog> {
+        &self.log
+    }
+
+    /// What becomes of a batch of a remote segment. Markers stay: the data that they speak of was cleaned before it was
+    /// copied. With `counted`, the report tells of it.
+    ///
+    /// # Errors
+    /// [`CleanError::Batch`].
+    pub fn judge_remote(&mut self, view: &BatchView<'_>, counted: bool) -> Result<RemoteFate, CleanError> {
+        let header = view.header();
+        let last_offset = header.last_offset();
+        let must_stay = self.last_of_producers.get(&header.producer_id) == Some(&last_offset);
+        let standing = Standing { discardable: false, must_stay };
+        let verdict =
+            batch::judge(view, &self.rules(), standing).map_err(|error| unreadable(header, error))?;
+        if counted {
+            let bytes = view.bytes().len() as u64;
+            self.report.read_bytes += bytes;
+            self.report.expected_bytes += bytes;
+            self.report.before_bytes += bytes;
+            self.report.records += verdict.records.0;
+            self.report.records_dropped += verdict.records.0 - verdict.records.1;
+            self.report.after_bytes += match &verdict.fate {
+                Fate::Keep => bytes,
+                Fate::Rewrite(batch) => batch.len() as u64,
+                Fate::Drop => 0,
+            };
+            if let Some(horizon_ms) = verdict.horizon_ms {
+                self.note_horizon(horizon_ms);
+            }
+        }
+        Ok(match verdict.fate {
+            Fate::Keep => RemoteFate::Keep,
+            Fate::Rewrite(batch) => RemoteFate::Replace(batch),
+            Fate::Drop => RemoteFate::Drop,
+        })
+    }
+
+    /// Everything remote was looked at.
+    pub fn remote_done(&mut self) {
+        if self.phase == Phase::Remote {
+            self.phase = Phase::Clean;
+        }
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        Rules {
+            latest: &self.latest,
+            first_dirty: self.first_dirty,
+            now_ms: self.options.now_ms,
+            delete_retention_ms: self.config.delete_retention_ms,
+        }
+    }
+
+    fn note_horizon(&mut self, horizon_ms: i64) {
+        self.next_horizon_ms = Some(self.next_horizon_ms.map_or(horizon_ms, |next| next.min(horizon_ms)));
+    }
+
     fn begin_cleaning(&mut self) {
-        self.phase = Phase::Clean;
+        // A pass that was cut short had been through what is remote before it began here.
+        let remote = self.interrupted.is_none() && !self.options.dry_run && self.log.has_remote();
+        self.phase = if remote { Phase::Remote } else { Phase::Clean };
         self.resume = self.interrupted.unwrap_or(PassValue { end: self.end, ..self.resume });
         self.position = self.resume.position;
         self.next_horizon_ms = Some(self.resume.next_horizon_ms).filter(|horizon_ms| *horizon_ms >= 0);
@@ -266,13 +348,8 @@ impl CleanPass {
             must_stay: last_offset + 1 == self.end
                 || self.last_of_producers.get(&header.producer_id) == Some(&last_offset),
         };
-        let rules = Rules {
-            latest: &self.latest,
-            first_dirty: self.first_dirty,
-            now_ms: self.options.now_ms,
-            delete_retention_ms: self.config.delete_retention_ms,
-        };
-        let verdict = batch::judge(view, &rules, standing).map_err(|error| unreadable(header, error))?;
+        let verdict =
+            batch::judge(view, &self.rules(), standing).map_err(|error| unreadable(header, error))?;
         self.take(header, view.bytes().len() as u64, verdict);
         Ok(())
     }
@@ -284,7 +361,7 @@ impl CleanPass {
         self.report.records += records;
         self.report.records_dropped += records - left;
         if let Some(horizon_ms) = verdict.horizon_ms {
-            self.next_horizon_ms = Some(self.next_horizon_ms.map_or(horizon_ms, |next| next.min(horizon_ms)));
+            self.note_horizon(horizon_ms);
         }
         let left_bytes = match verdict.fate {
             Fate::Keep => old_bytes,

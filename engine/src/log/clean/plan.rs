@@ -71,11 +71,13 @@ pub(super) fn cleanable(state: &LogState, config: &LogConfig, stable: i64, now_m
     Cleanable {
         first_dirty,
         end,
-        clean_bytes: state.sealed.iter().map(|segment| bytes_in(segment, 0, first_dirty)).sum(),
+        // A pass reads what is in object storage alone, too.
+        clean_bytes: state.sealed.iter().map(|segment| bytes_in(segment, 0, first_dirty)).sum::<u64>()
+            + state.remote_alone_bytes(),
         dirty_bytes: state.sealed.iter().map(|segment| bytes_in(segment, first_dirty, end)).sum(),
         overdue: oldest_ms
             .is_some_and(|oldest_ms| now_ms.saturating_sub(oldest_ms) > config.max_compaction_lag_ms),
-        horizon_passed: horizon_ms >= 0 && horizon_ms <= now_ms && first_dirty > state.local_from(),
+        horizon_passed: horizon_ms >= 0 && horizon_ms <= now_ms && first_dirty > state.log_start_offset,
     }
 }
 

@@ -2,11 +2,14 @@
 
 use chronik_engine::log::{CleanOptions, CleanStep};
 
+use std::sync::Arc;
+
 use super::Failure;
 use super::show::Bar;
 use crate::cleaner::{self, CleanerStatus, Outcome, Throttle, Watch};
 use crate::cli::engine::on_engine;
 use crate::config::BrokerConfig;
+use crate::dynamic::settings::Settings;
 
 /// What the partitions of a directory are like.
 pub(super) fn status(config: &BrokerConfig, topic: Option<&str>) -> Result<CleanerStatus, Failure> {
@@ -32,6 +35,9 @@ pub(super) fn clean(
         let mut outcomes: Vec<Outcome> =
             targets.iter().map(|target| Outcome::waiting(&target.topic, target.partition)).collect();
         let mut throttle = Throttle::default();
+        let settings = Settings::new(Arc::new(config.clone()));
+        let tier = crate::tier::open(config, &settings, engine.clone(), clock.clone())
+            .map_err(|error| error.to_string())?;
         for (index, target) in targets.iter().enumerate() {
             let now_ms = clock.now_ms();
             if !dry_run && let Some(rolled) = target.log.roll_for_cleaning(now_ms, true) {
@@ -39,7 +45,7 @@ pub(super) fn clean(
             }
             let options = CleanOptions { now_ms, map_bytes_max, dry_run };
             let mut watcher = Shown { bar, outcomes: &mut outcomes, index };
-            let outcome = cleaner::clean(target, options, &mut throttle, &mut watcher).await;
+            let outcome = cleaner::clean(target, options, &tier, &mut throttle, &mut watcher).await;
             if let Some(place) = outcomes.get_mut(index) {
                 *place = outcome;
             }

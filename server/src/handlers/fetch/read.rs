@@ -161,12 +161,11 @@ pub(super) async fn until_enough(
         let fetched = read_all(targets, limits, memory, &mut remote.reads, asked_until).await;
         let outcomes = &fetched.outcomes;
         let has_something = outcomes.iter().any(|outcome| outcome.bytes() > 0);
-        let deadline = match remote.reads.is_waiting() && !has_something {
-            true => asked_until.max(remote.until),
-            false => asked_until,
-        };
+        // Also a client that does not wait at all is given what it would not get otherwise.
+        let waits_for_remote = remote.reads.is_waiting() && !has_something;
+        let deadline = if waits_for_remote { asked_until.max(remote.until) } else { asked_until };
         if targets.is_empty()
-            || has_enough(targets, outcomes, limits)
+            || (!waits_for_remote && has_enough(targets, outcomes, limits))
             || outcomes.iter().any(Outcome::is_urgent)
             || Instant::now() >= deadline
             || stopping.is_asked()

@@ -1,0 +1,269 @@
+//! Cleans what a compacted log has in object storage: each segment is read, and where anything goes another object is
+//! written and takes its place in the manifest. One block group is in memory at a time; a segment in which nothing changes is
+//! read and left.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chronik_engine::log::{CleanError, CleanPass, RemoteFate, RemoteSegment, Span};
+use chronik_protocol::batch::{BatchView, split_batches};
+use tokio::sync::watch;
+
+use crate::copy::{CopyError, Source, Upload, prove, remote};
+use crate::limits::PROOF_BYTES;
+use crate::read::{encode_index, read_tail};
+use crate::segment::{Block, SegmentError, SegmentWriter, Tail, check_block};
+use crate::tier::{Tier, entry};
+
+/// How fast a cleaning goes.
+pub trait Pace: Send {
+    /// So many bytes were read and written: waits as long as they cost. False when the rest is for later.
+    fn spent(&mut self, bytes: u64) -> impl Future<Output = bool> + Send;
+}
+
+/// Batches of a group, each as it was or as it is from now on.
+type Judged = (Vec<Bytes>, bool);
+
+impl Tier {
+    /// Whether the logs agree with the manifest, so that a cleaning can count on its list of segments.
+    pub async fn may_clean(&self) -> bool {
+        self.leads().await
+    }
+
+    /// Cleans the remote part of a pass that wants it. `pace` says how fast, and whether to go on.
+    ///
+    /// # Errors
+    /// [`CleanError`]; the pass is over then, and what was swapped stays.
+    pub async fn clean_remote(
+        &self,
+        mut pass: CleanPass,
+        pace: &mut impl Pace,
+    ) -> (CleanPass, Result<(), CleanError>) {
+        if !self.leads().await {
+            let reason = "this broker does not write to the bucket now".to_owned();
+            return (pass, Err(CleanError::Remote(reason)));
+        }
+        for segment in pass.remote() {
+            let cleaned;
+            (pass, cleaned) = self.clean_segment(pass, &segment, pace).await;
+            match cleaned {
+                Ok(true) => {}
+                Ok(false) => return (pass, Ok(())),
+                Err(error) => {
+                    let error = CleanError::Remote(format!("{}: {error}", segment.object));
+                    return (pass, Err(error));
+                }
+            }
+        }
+        pass.remote_done();
+        (pass, Ok(()))
+    }
+
+    /// One segment. False when the rest is for later.
+    async fn clean_segment(
+        &self,
+        mut pass: CleanPass,
+        segment: &Arc<RemoteSegment>,
+        pace: &mut impl Pace,
+    ) -> (CleanPass, Result<bool, CopyError>) {
+        let tail = match read_tail(&self.bucket, &segment.object, Some(segment.tail_bytes)).await {
+            Ok((tail, _)) => tail,
+            Err(error) => return (pass, Err(CopyError::Unproven(error.to_string()))),
+        };
+        // First only up to where something changes: most segments of an old log do not.
+        let groups = groups(&tail);
+        let mut changes = false;
+        for group in &groups {
+            let judged;
+            (pass, judged) = self.judge_group(pass, segment, group, false).await;
+            match judged {
+                Ok((_, changed)) => changes = changed,
+                Err(error) => return (pass, Err(error)),
+            }
+            if changes {
+                break;
+            }
+            if !pace.spent(bytes_of(group)).await {
+                return (pass, Ok(false));
+            }
+        }
+        if !changes {
+            return (pass, Ok(true));
+        }
+        self.rewrite(pass, segment, &tail, &groups, pace).await
+    }
+
+    async fn rewrite(
+        &self,
+        mut pass: CleanPass,
+        segment: &Arc<RemoteSegment>,
+        tail: &Tail,
+        groups: &[Vec<Block>],
+        pace: &mut impl Pace,
+    ) -> (CleanPass, Result<bool, CopyError>) {
+        let description = &tail.description;
+        let source = Source {
+            cluster_id: description.cluster_id.clone(),
+            topic: description.topic.as_str().into(),
+            topic_id: description.topic_id,
+            partition: description.partition,
+        };
+        let span = Span {
+            base_offset: segment.base_offset,
+            next_offset: segment.next_offset,
+            bytes: segment.bytes,
+            first_timestamp: segment.first_timestamp,
+            created_ms: segment.created_ms,
+            appended_ms: segment.appended_ms,
+            cleaned: true,
+        };
+        let on_its_way = self.new_object(&source, &span);
+        let mut writer = SegmentWriter::new(crate::segment::Description {
+            cleaned: true,
+            exported_ms: self.now_ms(),
+            ..description.clone()
+        });
+        let mut upload = Upload::new(&self.bucket, &on_its_way.name, &self.bandwidth, segment.bytes);
+        let mut outcome = upload.push(writer.header()).await.map_err(CopyError::from);
+        let mut goes_on = true;
+        for group in groups {
+            if outcome.is_err() || !goes_on {
+                break;
+            }
+            let judged;
+            (pass, judged) = self.judge_group(pass, segment, group, true).await;
+            outcome = match judged {
+                Ok((batches, _)) => push_all(&mut writer, &mut upload, batches).await,
+                Err(error) => Err(error),
+            };
+            goes_on = pace.spent(2 * bytes_of(group)).await;
+        }
+        if let Err(error) = outcome {
+            upload.give_up().await;
+            return (pass, Err(error));
+        }
+        if !goes_on {
+            upload.give_up().await;
+            return (pass, Ok(false));
+        }
+        let swapped = self.swap(&pass, segment, tail, &source, &span, &on_its_way.name, writer, upload).await;
+        (pass, swapped)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of one object that takes another's place")]
+    async fn swap(
+        &self,
+        pass: &CleanPass,
+        old: &Arc<RemoteSegment>,
+        tail: &Tail,
+        source: &Source,
+        span: &Span,
+        object: &str,
+        writer: SegmentWriter,
+        mut upload: Upload<'_>,
+    ) -> Result<bool, CopyError> {
+        let finished = writer.finish(tail.aborted.clone(), tail.epochs.clone());
+        upload.push(finished.tail_bytes.clone()).await?;
+        upload.finish().await?;
+        prove(&self.bucket, object, &finished).await?;
+        let new = remote(object, span, &finished);
+        let added = vec![entry(&source.topic, source.topic_id, source.partition, &new)];
+        let removed = vec![old.object.to_string()];
+        let index = encode_index(&finished.tail);
+        let log = pass.log().clone();
+        // A cleaning ends with the broker like everything else; until then it tries.
+        let mut stopping = watch::channel(false).1;
+        self.commit(added, removed, &mut stopping, || log.swap_remote(old, new, index).map(Some))
+            .await
+            .map(|()| true)
+            .or_else(|error| match error {
+                // Deleted meanwhile, by retention or with its topic.
+                crate::tier::CommitError::Log(_) => Ok(true),
+                error => Err(CopyError::Unproven(error.to_string())),
+            })
+    }
+
+    /// Reads a run of blocks and asks the pass about each batch, where that may take its time.
+    async fn judge_group(
+        &self,
+        mut pass: CleanPass,
+        segment: &Arc<RemoteSegment>,
+        group: &[Block],
+        counted: bool,
+    ) -> (CleanPass, Result<Judged, CopyError>) {
+        let (Some(first), Some(last)) = (group.first(), group.last()) else {
+            return (pass, Ok((Vec::new(), false)));
+        };
+        let begin = first.position;
+        let bytes = match self.bucket.get_range(&segment.object, begin..last.range().end).await {
+            Ok(bytes) => bytes,
+            Err(error) => return (pass, Err(error.into())),
+        };
+        let group = group.to_vec();
+        let judging = tokio::task::spawn_blocking(move || {
+            let judged = judge(&mut pass, &group, begin, &bytes, counted);
+            (pass, judged)
+        });
+        judging.await.expect("judging a batch does not panic")
+    }
+}
+
+fn judge(
+    pass: &mut CleanPass,
+    group: &[Block],
+    begin: u64,
+    bytes: &Bytes,
+    counted: bool,
+) -> Result<Judged, CopyError> {
+    let mut kept = Vec::new();
+    let mut changed = false;
+    for block in group {
+        let at = (block.position - begin) as usize;
+        let block_bytes = bytes.slice(at..at + block.length as usize);
+        check_block(block, &block_bytes)?;
+        for batch in split_batches(block_bytes) {
+            let wrong = |reason: String| SegmentError::Batch { position: block.position, reason };
+            let view = BatchView::new(&batch).map_err(|error| wrong(error.to_string()))?;
+            match pass.judge_remote(&view, counted).map_err(|error| wrong(error.to_string()))? {
+                RemoteFate::Keep => kept.push(batch),
+                RemoteFate::Replace(batch) => {
+                    changed = true;
+                    kept.push(batch);
+                }
+                RemoteFate::Drop => changed = true,
+            }
+            if changed && !counted {
+                return Ok((Vec::new(), true));
+            }
+        }
+    }
+    Ok((kept, changed))
+}
+
+async fn push_all(
+    writer: &mut SegmentWriter,
+    upload: &mut Upload<'_>,
+    batches: Vec<Bytes>,
+) -> Result<(), CopyError> {
+    for batch in batches {
+        writer.push(&batch)?;
+        upload.push(batch).await?;
+    }
+    Ok(())
+}
+
+/// Runs of blocks that are read at once.
+fn groups(tail: &Tail) -> Vec<Vec<Block>> {
+    let mut groups: Vec<Vec<Block>> = Vec::new();
+    for block in &tail.blocks {
+        match groups.last_mut() {
+            Some(group) if bytes_of(group) + u64::from(block.length) <= PROOF_BYTES => group.push(*block),
+            _ => groups.push(vec![*block]),
+        }
+    }
+    groups
+}
+
+fn bytes_of(group: &[Block]) -> u64 {
+    group.iter().map(|block| u64::from(block.length)).sum()
+}
