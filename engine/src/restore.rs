@@ -238,6 +238,7 @@ async fn write_meta(
     ends: &HashMap<(Uuid, u32), i64>,
 ) -> Result<Vec<ClampedOffset>, RestoreError> {
     let mut clamped = Vec::new();
+    let newest_epochs = newest_epochs(restored);
     for (key, value) in &restored.meta.entries {
         let mut value = value.clone();
         if *key == system::format_version() {
@@ -266,13 +267,26 @@ async fn write_meta(
             if txn.started_ms.is_some() {
                 // Past any timeout.
                 txn.started_ms = Some(1);
-                value = txn.encode_to_vec().into();
             }
+            // The id may have been taken again since the copy: whoever takes it next must be newer than what the logs know.
+            let seen = newest_epochs.get(&txn.producer_id).map(|epoch| i32::from(*epoch));
+            txn.producer_epoch = txn.producer_epoch.max(seen);
+            value = txn.encode_to_vec().into();
         }
         writer.put(Keyspace::Meta, key.clone(), value).await?;
     }
     clamped.sort_by(|a, b| (&a.group, &a.topic, a.partition).cmp(&(&b.group, &b.topic, b.partition)));
     Ok(clamped)
+}
+
+/// The newest epoch that any log knows of each producer.
+fn newest_epochs(restored: &Restored) -> HashMap<i64, i16> {
+    let mut newest: HashMap<i64, i16> = HashMap::new();
+    for (id, producer) in restored.logs.values().flat_map(|log| &log.producers) {
+        let known = newest.entry(*id).or_insert(producer.epoch);
+        *known = (*known).max(producer.epoch);
+    }
+    newest
 }
 
 fn check_format(value: &[u8]) -> Result<(), RestoreError> {

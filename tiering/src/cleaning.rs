@@ -172,14 +172,14 @@ impl Tier {
         let index = encode_index(&finished.tail);
         let log = pass.log().clone();
         // A cleaning ends with the broker like everything else; until then it tries.
-        let mut stopping = watch::channel(false).1;
+        let (_never, mut stopping) = watch::channel(false);
         self.commit(added, removed, &mut stopping, || log.swap_remote(old, new, index).map(Some))
             .await
             .map(|()| true)
             .or_else(|error| match error {
                 // Deleted meanwhile, by retention or with its topic.
                 crate::tier::CommitError::Log(_) => Ok(true),
-                error => Err(CopyError::Unproven(error.to_string())),
+                error => Err(CopyError::Manifest(error.to_string())),
             })
     }
 

@@ -36,9 +36,19 @@ impl Source {
     /// The name of an object, which is never used for another: `number` is that of an upload in `epoch`.
     pub fn object(&self, span: &Span, epoch: u64, number: u64) -> String {
         let Self { topic, topic_id, partition, .. } = self;
+        let folder = topic_folder(topic, *topic_id);
         let (base, last) = (span.base_offset, span.next_offset - 1);
-        format!("{SEGMENTS}/{topic}-{topic_id}/{partition}/{base:020}-{last}.{epoch:010}-{number:010}.seg")
+        format!("{SEGMENTS}/{folder}/{partition}/{base:020}-{last}.{epoch:010}-{number:010}.seg")
     }
+}
+
+/// Characters of a topic's name in the names of its objects: with the id behind it, a file system's 255 are not passed.
+const NAME_CHARS_MAX: usize = 200;
+
+/// The folder of a topic's segments, below [`SEGMENTS`]. The id makes it the topic's own.
+pub(crate) fn topic_folder(topic: &str, topic_id: Uuid) -> String {
+    let name: String = topic.chars().take(NAME_CHARS_MAX).collect();
+    format!("{name}-{topic_id}")
 }
 
 /// The folder of all segments.
@@ -56,6 +66,9 @@ pub enum CopyError {
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+    /// The manifest.
+    #[error("the manifest could not be changed: {0}")]
+    Manifest(String),
     /// What the bucket holds is not what was sent.
     #[error("the object store holds other bytes than it was sent: {0}")]
     Unproven(String),

@@ -163,7 +163,7 @@ impl Tier {
         } else {
             None
         };
-        self.save_meta_for(source.topic_id, stopping).await?;
+        self.save_meta_for(source.topic_id, source.partition, stopping).await?;
         let on_its_way = self.new_object(source, span);
         let object = &on_its_way.name;
         let now_ms = self.now_ms();
@@ -189,6 +189,7 @@ impl Tier {
                 Ok(false)
             }
             Err(CommitError::Replaced | CommitError::Stopping) => Ok(false),
+            Err(CommitError::Bucket(error)) => Err(error.into()),
             Err(CommitError::Store(error)) => Err(CopyError::Log(error.into())),
         }
     }

@@ -6,10 +6,10 @@
 //! | CHRONMET  | version | CRC-32C | zstd: protobuf MetaValue |     numbers are big-endian; the CRC covers what follows
 //! ```
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use bytes::Bytes;
-use chronik_engine::keys::{self, PartitionId};
+use chronik_engine::keys::PartitionId;
 use chronik_engine::tier::MetaCopy;
 use prost::Message;
 use tokio::sync::watch;
@@ -59,7 +59,8 @@ struct LogPair {
 #[derive(Debug, Default)]
 pub(crate) struct SavedMeta {
     copy: Option<MetaCopy>,
-    topics: HashSet<Uuid>,
+    /// Topics, and how many partitions each has.
+    topics: HashMap<Uuid, usize>,
     next: u64,
     at: Option<Instant>,
 }
@@ -145,13 +146,15 @@ impl Tier {
         if due { self.save_meta(stopping).await } else { Ok(()) }
     }
 
-    /// Saves, if the topic is not in what was saved: its segments must not be without it.
+    /// Saves, if the partition is not in what was saved: its segments must not be without it.
     pub(crate) async fn save_meta_for(
         &self,
         topic: Uuid,
+        partition: i32,
         stopping: &mut watch::Receiver<bool>,
     ) -> Result<(), CopyError> {
-        let known = self.saved_meta.lock().await.topics.contains(&topic);
+        let count = self.saved_meta.lock().await.topics.get(&topic).copied().unwrap_or(0);
+        let known = usize::try_from(partition).is_ok_and(|partition| partition < count);
         if known { Ok(()) } else { self.save_meta(stopping).await }
     }
 
@@ -205,8 +208,9 @@ impl Tier {
     }
 }
 
-fn topics_of(copy: &MetaCopy) -> HashSet<Uuid> {
-    copy.entries.iter().filter_map(|(key, _)| keys::topic::parse(key).ok()).collect()
+fn topics_of(copy: &MetaCopy) -> HashMap<Uuid, usize> {
+    let topics = chronik_engine::restore::topics_of(copy).unwrap_or_default();
+    topics.into_iter().map(|(id, topic)| (id, topic.partitions.len())).collect()
 }
 
 #[cfg(test)]

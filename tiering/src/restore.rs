@@ -10,7 +10,7 @@ use chronik_engine::keys::tier::TierStateValue;
 use chronik_engine::keys::topic::TopicValue;
 use chronik_engine::log::RemoteSegment;
 use chronik_engine::restore::{ClampedOffset, Restored, RestoredLog, check_empty, topics_of};
-use chronik_engine::store::{Store, StoreError};
+use chronik_engine::store::{MemoryStore, Store, StoreError};
 use futures_util::{StreamExt, stream};
 use prost::Message;
 use serde::Serialize;
@@ -19,7 +19,9 @@ use uuid::Uuid;
 use crate::bucket::{Bucket, BucketError, Listed};
 use crate::copy::SEGMENTS;
 use crate::limits::TAILS_AT_ONCE;
-use crate::manifest::{ChainError, ChainState, Entry, TakeOverError, newest_epoch, read_chain, take_over};
+use crate::manifest::{
+    ChainError, ChainState, Entry, TakeOverError, end_chain, newest_epoch, open_chain, read_chain,
+};
 use crate::meta;
 use crate::read::{encode_index, read_tail};
 use crate::segment::{Producers, Tail};
@@ -135,6 +137,15 @@ pub enum RestoreFailure {
     Store(#[from] StoreError),
 }
 
+impl From<TakeOverError> for RestoreFailure {
+    fn from(error: TakeOverError) -> Self {
+        match error {
+            TakeOverError::Chain(error) => Self::Chain(error),
+            TakeOverError::Taken => Self::TakenMeanwhile,
+        }
+    }
+}
+
 impl From<BucketError> for RestoreFailure {
     fn from(error: BucketError) -> Self {
         ChainError::from(error).into()
@@ -163,14 +174,7 @@ pub async fn restore(
     let epoch = newest_epoch(bucket, &cluster_id).await?.unwrap_or(0);
     let claim = Uuid::new_v4().as_bytes().to_vec();
     let chain = match store {
-        Some(_) => {
-            take_over(bucket, &cluster_id, epoch, &claim, options.now_ms).await.map_err(
-                |error| match error {
-                    TakeOverError::Chain(error) => RestoreFailure::Chain(error),
-                    TakeOverError::Taken => RestoreFailure::TakenMeanwhile,
-                },
-            )?
-        }
+        Some(_) => end_chain(bucket, &cluster_id, epoch, &claim, options.now_ms).await?,
         None => read_chain(bucket, &cluster_id, epoch).await?,
     };
     // Once the chain is sealed: every topic that it names was copied before its first segment.
@@ -181,7 +185,22 @@ pub async fn restore(
     let mut gathered = gather(bucket, &chain, &topics, &starts, &mut report).await?;
     let unfinished = read_tails(bucket, &mut gathered, options, &mut report, progress).await?;
     report.partitions = partitions(&topics, &gathered.logs, &starts);
-    if let Some(store) = store {
+    let scratch = MemoryStore::new();
+    if store.is_some() {
+        // With what came back alone: what is missing must not be taken in later, in the place of what is written then.
+        let kept: HashSet<&str> = gathered
+            .logs
+            .values()
+            .flat_map(|log| log.segments.iter().map(|(segment, _)| &*segment.object))
+            .chain(gathered.garbage.iter().map(String::as_str))
+            .collect();
+        let entries = chain.entries.values().filter(|entry| kept.contains(&*entry.segment.object));
+        let entries = entries.cloned().collect();
+        open_chain(bucket, &report.cluster_id, epoch + 1, &claim, entries, options.now_ms).await?;
+    }
+    // A dry run writes to memory, to find out what becomes of offsets.
+    let store = store.unwrap_or(&scratch);
+    {
         let tier = TierStateValue { epoch: epoch + 1, claim, next_delta: 1, ..TierStateValue::default() };
         let restored = Restored { meta, logs: gathered.logs, garbage: gathered.garbage, tier };
         let clamped = chronik_engine::restore::restore(store, restored).await?;
@@ -255,10 +274,16 @@ async fn gather(
         let id = Uuid::from_slice(topic_id).unwrap_or_default();
         let index = u32::try_from(*partition).unwrap_or(u32::MAX);
         if partitions.get(&id).is_none_or(|count| index as usize >= *count) {
-            if !topic.is_empty() {
-                report.faults.push(format!("{} is of topic {topic}, which was deleted", segment.object));
+            // Left alone: should the copy of the topics be older than it ought to be, the object is still there. Scrubbing
+            // removes it after its grace time.
+            if topic.is_empty() {
+                garbage.push(segment.object.clone());
+            } else {
+                let place = format!("{topic}-{partition}");
+                let fault =
+                    format!("{} is of {place}, which the copy of topics does not know", segment.object);
+                report.faults.push(fault);
             }
-            garbage.push(segment.object.clone());
         } else if sizes.get(&segment.object) == Some(&segment.size) {
             by_log
                 .entry((id, index))
@@ -301,7 +326,8 @@ fn whole_run(
         faults.push(format!(
             "offsets {before} to {after} are lost, and with them all before: the log begins with {object}"
         ));
-        segments.drain(..=gap).for_each(|segment| garbage.push(segment.object.to_string()));
+        // Left alone, too, for whoever finds what is missing before the grace time is over.
+        segments.drain(..=gap);
     }
     let (first, last) = (segments.first()?.base_offset, segments.last()?.next_offset);
     Some(RestoredLog {

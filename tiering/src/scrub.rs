@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::bucket::{BucketError, Listed};
-use crate::copy::SEGMENTS;
+use crate::copy::{SEGMENTS, topic_folder};
 use crate::metrics as names;
 use crate::read::read_tail;
 use crate::segment::check_block;
@@ -192,18 +192,28 @@ impl Tier {
                 report.orphans_young += 1;
                 continue;
             }
+            // What bears a later epoch is a successor's: this broker may have been replaced and not know.
+            if epoch_of(&name).is_none_or(|epoch| epoch > self.epoch()) {
+                continue;
+            }
             // Other clusters may share the bucket: what is not below a topic of ours is asked whose it is.
             let known = name.split('/').nth(1).is_some_and(|folder| ours.contains(folder));
             if known || (asked < SAMPLES && self.is_of_ours(&name, &mut asked).await) {
                 old.push(name);
             }
         }
-        if !old.is_empty() && self.leads().await {
+        if !old.is_empty() && self.still_leads().await {
             self.bucket.delete(&old).await?;
             report.orphans_removed = old.len();
             metrics::counter!(names::OBJECTS_DELETED).increment(old.len() as u64);
         }
         Ok(())
+    }
+
+    /// Asks the bucket, by a change of nothing, whether this broker writes there: one that has been idle does not know.
+    async fn still_leads(&self) -> bool {
+        let (_never, mut stopping) = watch::channel(false);
+        self.leads().await && self.commit(Vec::new(), Vec::new(), &mut stopping, || Ok(None)).await.is_ok()
     }
 
     async fn is_of_ours(&self, object: &str, asked: &mut usize) -> bool {
@@ -214,6 +224,11 @@ impl Tier {
 
     /// The folders below [`SEGMENTS`] of the topics there are.
     fn topic_folders(&self) -> std::collections::HashSet<String> {
-        self.engine.topics().iter().map(|topic| format!("{}-{}", topic.name, topic.id)).collect()
+        self.engine.topics().iter().map(|topic| topic_folder(&topic.name, topic.id)).collect()
     }
+}
+
+/// The epoch in the name of an object.
+fn epoch_of(object: &str) -> Option<u64> {
+    object.rsplit('/').next()?.split('.').nth(1)?.split('-').next()?.parse().ok()
 }

@@ -500,3 +500,65 @@ async fn a_compacted_log_is_copied_once_cleaned_and_cleaned_again_in_the_bucket(
     let report = rig.tier.scrub().await.unwrap();
     assert_eq!(report.faults, [] as [String; 0]);
 }
+
+// A replaced broker that had been idle used to take its successor's objects for what an upload had left.
+#[tokio::test]
+async fn a_scrub_of_a_broker_that_does_not_know_it_was_replaced_removes_nothing() {
+    let (rig, _log, task) = copied(tiered(), 60).await;
+    let copy = Arc::new(rig.store.crash(CrashPoint::Durable));
+    task.abort();
+    let newer = Rig::over(copy, rig.objects.clone(), rig.config.clone()).await;
+    let newer_log = newer.topic("t").await;
+    let _newer_task = newer.start();
+    newer.fill(&newer_log, 100).await;
+    newer.settled(&newer_log).await;
+    rig.now_ms.store(i64::MAX, Ordering::SeqCst);
+    assert_eq!(rig.tier.standing(), Standing::Leading(1), "nobody has told it");
+    assert_eq!(rig.tier.scrub().await.unwrap().orphans_removed, 0);
+    let end = newer_log.offsets().next_offset;
+    assert_eq!(read_all(&newer.tier, &newer_log, 0).await, expected(0, end));
+}
+
+// What was missing at a restore used to be taken in at the next start, in the place of what had been written since.
+#[tokio::test]
+async fn an_object_that_was_missing_at_a_restore_never_stands_for_later_records() {
+    let (rig, log, task) = copied(tiered(), 100).await;
+    until(|| rig.objects.puts.lock().iter().any(|name| name.starts_with("meta/"))).await;
+    task.abort();
+    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let lost = log.remote_segments().last().unwrap().clone();
+    let bytes = bucket.get(&lost.object).await.unwrap();
+    bucket.delete(&[lost.object.to_string()]).await.unwrap();
+    let options = crate::restore::RestoreOptions {
+        cluster_id: None,
+        dry_run: false,
+        producer_expiration_ms: i64::MAX,
+        now_ms: NOW_MS,
+    };
+    let store = Arc::new(chronik_engine::store::MemoryStore::new());
+    let (report, _) = crate::restore::restore(&bucket, Some(&*store), &options, |_, _| ()).await.unwrap();
+    assert_eq!((report.partitions[0].end_offset, report.faults.len()), (lost.base_offset, 1));
+    bucket.put(&lost.object, vec![bytes]).await.unwrap();
+    let again = Rig::over(store, rig.objects.clone(), rig.config.clone()).await;
+    let restored = again.topic("t").await;
+    again.fill(&restored, 100).await;
+    let _task = again.start();
+    again.settled(&restored).await;
+    assert!(restored.remote_segments().iter().all(|segment| segment.object != lost.object));
+    let end = restored.offsets().next_offset;
+    assert_eq!(read_all(&again.tier, &restored, 0).await, expected(0, end));
+}
+
+// An append whose caller had given up used to make the next one believe that another broker had taken over.
+#[tokio::test]
+async fn a_delta_that_arrived_after_its_writer_gave_up_is_known_as_our_own() {
+    let (rig, log, _task) = copied(tiered(), 60).await;
+    rig.objects.lost_answers.store(1, Ordering::SeqCst);
+    let mut gone = tokio::sync::watch::channel(true).1;
+    let given_up = rig.tier.commit(Vec::new(), vec!["nothing".to_owned()], &mut gone, || Ok(None)).await;
+    assert!(given_up.is_err());
+    rig.fill(&log, 60).await;
+    rig.settled(&log).await;
+    assert_eq!(rig.tier.standing(), Standing::Leading(1));
+    check_manifest(&rig).await;
+}

@@ -11,6 +11,7 @@ use chronik_engine::Engine;
 use chronik_engine::error::{ReadError, TierError};
 use chronik_engine::log::{LogRead, PartitionLog, RemoteSegment, Span};
 use chronik_engine::store::{StoreError, Ticket};
+use chronik_protocol::batch::BatchHeader;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OnceCell, watch};
 use tokio::time::Instant;
@@ -19,10 +20,12 @@ use uuid::Uuid;
 use crate::bandwidth::Bandwidth;
 use crate::bucket::{Backoff, Bucket, BucketError};
 use crate::copy::Source;
+use crate::limits::COPY_SCAN_BYTES;
 use crate::manifest::{AppendError, Chain, ClaimError, Entry, Kind, claim};
 use crate::meta::SavedMeta;
 use crate::metrics as names;
-use crate::read::{Limits, ReadOptions, RemoteError, RemoteReader};
+use crate::read::{Limits, ReadOptions, RemoteError, RemoteReader, TailError, read_tail};
+use crate::segment::SegmentWriter;
 
 /// What the operator has set.
 pub struct TierOptions {
@@ -121,6 +124,9 @@ pub enum CommitError {
     /// The log has no place for it any more.
     #[error(transparent)]
     Log(#[from] TierError),
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(BucketError),
     /// The directory's own store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -209,6 +215,11 @@ impl Tier {
     /// Has the tasks look for something to do now.
     pub fn wake(&self) {
         self.wake.notify_waiters();
+    }
+
+    /// The epoch that this broker has taken; 0 before it has.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
     }
 
     pub(crate) fn now_ms(&self) -> i64 {
@@ -329,10 +340,48 @@ impl Tier {
         Ok(())
     }
 
+    /// Whether an object that the log does not know may stand for a part of it. Its batches must be the log's own: what was
+    /// written since the manifest named it may have taken its offsets. One that takes another's place was cleaned, and is
+    /// not compared.
+    async fn is_sound(
+        &self,
+        log: &Arc<PartitionLog>,
+        segment: &RemoteSegment,
+        replaces: bool,
+    ) -> Result<bool, CommitError> {
+        let tail = match read_tail(&self.bucket, &segment.object, Some(segment.tail_bytes)).await {
+            Ok((tail, size)) if size == segment.size => tail,
+            Ok(_) | Err(TailError::Segment(_) | TailError::Bucket(BucketError::NotFound(_))) => {
+                return Ok(false);
+            }
+            Err(TailError::Bucket(error)) => return Err(CommitError::Bucket(error)),
+        };
+        if replaces {
+            return Ok(true);
+        }
+        let mut writer = SegmentWriter::new(tail.description.clone());
+        let mut next = segment.base_offset;
+        while next < segment.next_offset {
+            let Ok(batches) = log.read_span(next, segment.next_offset, COPY_SCAN_BYTES).await else {
+                return Ok(false);
+            };
+            let Some(last) = batches.last().and_then(|last| BatchHeader::parse(last).ok()) else { break };
+            next = last.last_offset() + 1;
+            if batches.iter().any(|batch| writer.push(batch).is_err()) {
+                return Ok(false);
+            }
+        }
+        Ok(writer.finish(tail.aborted.clone(), tail.epochs.clone()).tail.blocks == tail.blocks)
+    }
+
     async fn adopt_one(&self, log: &Arc<PartitionLog>, entry: &Entry) -> Result<(), CommitError> {
         let segment = RemoteSegment::from_value(entry.base_offset, entry.segment.clone());
         let object = segment.object.clone();
         let there = log.remote_segments().into_iter().find(|there| there.base_offset == segment.base_offset);
+        if !self.is_sound(log, &segment, there.is_some()).await? {
+            tracing::warn!(%object, "a segment of the manifest is missing, damaged, or not what the log holds: it is left out");
+            return Ok(self.engine.add_garbage(&object).await?);
+        }
         let taken = match there {
             Some(old) => log.swap_remote(&old, segment, bytes::Bytes::new()),
             None => log.add_remote(segment, bytes::Bytes::new()),

@@ -167,23 +167,56 @@ impl Chain {
         removed: Vec<String>,
         now_ms: i64,
     ) -> Result<(), AppendError> {
-        let (epoch, number, claim) = (self.epoch, self.next, self.claim.clone());
-        let record = match self.pending.take() {
+        let mut record = match self.pending.take() {
             // As it was, its time included, or it would be another one.
             Some(pending) if pending.added == added && pending.removed == removed => pending,
-            _ => Record { kind: kind.into(), epoch, number, claim, written_ms: now_ms, added, removed },
+            _ => Record {
+                kind: kind.into(),
+                epoch: self.epoch,
+                number: self.next,
+                claim: self.claim.clone(),
+                written_ms: now_ms,
+                added,
+                removed,
+            },
         };
-        let name = delta_name(&self.cluster_id, epoch, number);
-        match self.bucket.create(&name, record.encode_object()).await {
-            Ok(Created::Ours) => {
-                self.next += 1;
-                Ok(())
-            }
-            Ok(Created::Taken) => Err(AppendError::Replaced),
-            Err(error) => {
-                self.pending = Some(record);
-                Err(error.into())
-            }
+        loop {
+            record.number = self.next;
+            let name = delta_name(&self.cluster_id, self.epoch, self.next);
+            let created = match self.bucket.create(&name, record.encode_object()).await {
+                // Whoever asked for an earlier record may have given up, and it has arrived all the same: what it says
+                // of the logs is put right at the next start.
+                Ok(Created::Taken) if kind == Kind::Opening => return Err(AppendError::Replaced),
+                Ok(Created::Taken) => match self.is_own(name).await {
+                    Ok(true) => {
+                        self.next += 1;
+                        continue;
+                    }
+                    Ok(false) => return Err(AppendError::Replaced),
+                    Err(error) => Err(error),
+                },
+                created => created.map(drop),
+            };
+            return match created {
+                Ok(()) => {
+                    self.next += 1;
+                    Ok(())
+                }
+                Err(error) => {
+                    self.pending = Some(record);
+                    Err(error.into())
+                }
+            };
+        }
+    }
+
+    /// Whether the record of this name is one that we have written ourselves.
+    async fn is_own(&self, name: String) -> Result<bool, BucketError> {
+        match read(&self.bucket, name).await {
+            Ok(there) => Ok(there.claim == self.claim && there.kind() != Kind::Seal),
+            Err(ChainError::Bucket(error)) => Err(error),
+            // Not ours, whatever it is.
+            Err(_) => Ok(false),
         }
     }
 

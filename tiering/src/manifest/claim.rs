@@ -165,12 +165,12 @@ pub enum TakeOverError {
     Taken,
 }
 
-/// Takes the epoch after `epoch` for a directory that is yet to be made, whoever had it: seals the chain, unless an earlier
-/// restore has, and opens the next one with all that the last came to.
+/// Ends the chain of `epoch`, whoever has it, for a directory that is yet to be made, unless an earlier restore has. Returns
+/// what it came to.
 ///
 /// # Errors
 /// [`TakeOverError`].
-pub async fn take_over(
+pub async fn end_chain(
     bucket: &Bucket,
     cluster_id: &str,
     epoch: u64,
@@ -185,10 +185,24 @@ pub async fn take_over(
             Err(_) => return Err(TakeOverError::Taken),
         }
     }
-    let entries: Vec<Entry> = state.entries.values().cloned().collect();
-    let mut chain = Chain::new(bucket.clone(), cluster_id.to_owned(), epoch + 1, id.to_vec());
+    Ok(state)
+}
+
+/// Opens the chain of `epoch` with what there is.
+///
+/// # Errors
+/// [`TakeOverError`].
+pub async fn open_chain(
+    bucket: &Bucket,
+    cluster_id: &str,
+    epoch: u64,
+    id: &[u8],
+    entries: Vec<Entry>,
+    now_ms: i64,
+) -> Result<(), TakeOverError> {
+    let mut chain = Chain::new(bucket.clone(), cluster_id.to_owned(), epoch, id.to_vec());
     match chain.append(Kind::Opening, entries, Vec::new(), now_ms).await {
-        Ok(()) => Ok(state),
+        Ok(()) => Ok(()),
         Err(AppendError::Bucket(error)) => Err(ChainError::from(error).into()),
         Err(AppendError::Replaced) => Err(TakeOverError::Taken),
     }

@@ -11,7 +11,7 @@ mod claim;
 mod record;
 
 pub use chain::{AppendError, Chain, ChainError, ChainState, newest_epoch, read_chain};
-pub use claim::{Claim, ClaimError, TakeOverError, claim, take_over};
+pub use claim::{Claim, ClaimError, TakeOverError, claim, end_chain, open_chain};
 pub use record::{Entry, Kind, Record, RecordError};
 
 /// Where the manifests of a cluster are.

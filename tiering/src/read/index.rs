@@ -1,16 +1,22 @@
 //! What must be known of a segment before a block is asked for: its block index, and for readers of committed data its
 //! aborted transactions. From memory, from the log's own store, or from the object's tail.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use chronik_engine::log::{AbortedTxn, PartitionLog, RemoteSegment};
 use foyer::{Cache, CacheBuilder};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 
 use super::RemoteError;
 use crate::bucket::Bucket;
 use crate::limits::{ABORTED_KEPT_MAX, INDEX_CACHE_BYTES, TAIL_BYTES_MAX, TAIL_GUESS_BYTES};
 use crate::segment::{self, Block, FOOTER_BYTES, SegmentError, Tail};
+
+type TailFlight = Shared<BoxFuture<'static, Result<Arc<Tail>, RemoteError>>>;
 
 /// See the module.
 #[derive(Debug, PartialEq)]
@@ -59,18 +65,30 @@ fn decode_index(bytes: &[u8]) -> Result<SegmentIndex, SegmentError> {
 }
 
 /// Indexes of segments, in memory up to [`INDEX_CACHE_BYTES`].
-#[derive(Debug)]
 pub(super) struct Indexes {
     bucket: Bucket,
     cache: Cache<Arc<str>, Arc<SegmentIndex>>,
+    /// Tails with more aborted transactions than are kept with an index.
+    large: Cache<Arc<str>, Arc<Tail>>,
+    /// Tails that are on their way, by object.
+    tails: Mutex<HashMap<Arc<str>, TailFlight>>,
+}
+
+impl std::fmt::Debug for Indexes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Indexes").field("bucket", &self.bucket).finish_non_exhaustive()
+    }
 }
 
 impl Indexes {
-    pub(super) fn new(bucket: Bucket) -> Self {
+    pub(super) fn new(bucket: Bucket) -> Arc<Self> {
         let cache = CacheBuilder::new(INDEX_CACHE_BYTES)
             .with_weighter(|object: &Arc<str>, index: &Arc<SegmentIndex>| object.len() + index.bytes())
             .build();
-        Self { bucket, cache }
+        let large = CacheBuilder::new(INDEX_CACHE_BYTES)
+            .with_weighter(|_: &Arc<str>, tail: &Arc<Tail>| tail.aborted.len() * size_of::<AbortedTxn>())
+            .build();
+        Arc::new(Self { bucket, cache, large, tails: Mutex::new(HashMap::new()) })
     }
 
     /// The index of a segment, if it is in memory.
@@ -80,7 +98,7 @@ impl Indexes {
 
     /// The index of a segment.
     pub(super) async fn get(
-        &self,
+        self: &Arc<Self>,
         log: &Arc<PartitionLog>,
         segment: &Arc<RemoteSegment>,
     ) -> Result<Arc<SegmentIndex>, RemoteError> {
@@ -91,11 +109,7 @@ impl Indexes {
         let index = match kept.as_deref().map(decode_index) {
             Some(Ok(index)) => index,
             // Not there after a restore, or of another version: the object knows.
-            Some(Err(_)) | None => {
-                let tail = self.tail(segment).await?;
-                log.put_blocks(segment, encode_index(&tail));
-                SegmentIndex::of(&tail)
-            }
+            Some(Err(_)) | None => SegmentIndex::of(&*self.tail(log, segment).await?),
         };
         let index = Arc::new(index);
         self.cache.insert(segment.object.clone(), index.clone());
@@ -104,27 +118,49 @@ impl Indexes {
 
     /// Every aborted transaction that overlaps the segment.
     pub(super) async fn aborted(
-        &self,
+        self: &Arc<Self>,
         log: &Arc<PartitionLog>,
         segment: &Arc<RemoteSegment>,
         index: &SegmentIndex,
     ) -> Result<Vec<AbortedTxn>, RemoteError> {
-        let _ = log;
         match &index.aborted {
             Some(aborted) => Ok(aborted.clone()),
-            None => Ok(self.tail(segment).await?.aborted),
+            None => match self.large.get(&segment.object) {
+                Some(tail) => Ok(tail.value().aborted.clone()),
+                None => Ok(self.tail(log, segment).await?.aborted.clone()),
+            },
         }
     }
 
-    /// The tail, from the object.
-    async fn tail(&self, segment: &RemoteSegment) -> Result<Tail, RemoteError> {
-        let object = &segment.object;
-        read_tail(&self.bucket, object, Some(segment.tail_bytes)).await.map(|(tail, _)| tail).map_err(
-            |error| match error {
+    /// The tail, from the object: one GET for all who ask at the same time, which goes on when whoever asked has gone. A
+    /// fetch that is answered early, because another partition has something, must find it the next time.
+    fn tail(self: &Arc<Self>, log: &Arc<PartitionLog>, segment: &Arc<RemoteSegment>) -> TailFlight {
+        let mut tails = self.tails.lock();
+        if let Some(flight) = tails.get(&segment.object) {
+            return flight.clone();
+        }
+        let (this, log, wanted) = (self.clone(), log.clone(), segment.clone());
+        let task = tokio::spawn(async move {
+            let object = &wanted.object;
+            let read = read_tail(&this.bucket, object, Some(wanted.tail_bytes)).await;
+            let read = read.map(|(tail, _)| Arc::new(tail)).map_err(|error| match error {
                 TailError::Bucket(error) => RemoteError::bucket(object, &error),
                 TailError::Segment(error) => RemoteError::segment(object, &error),
-            },
-        )
+            });
+            if let Ok(tail) = &read {
+                log.put_blocks(&wanted, encode_index(tail));
+                let index = SegmentIndex::of(tail);
+                if index.aborted.is_none() {
+                    this.large.insert(object.clone(), tail.clone());
+                }
+                this.cache.insert(object.clone(), Arc::new(index));
+            }
+            this.tails.lock().remove(object);
+            read
+        });
+        let flight: TailFlight = async move { task.await.expect("a GET does not panic") }.boxed().shared();
+        tails.insert(segment.object.clone(), flight.clone());
+        flight
     }
 }
 

@@ -108,7 +108,7 @@ pub struct RemoteReader {
 impl RemoteReader {
     /// A reader of `bucket`.
     pub async fn open(bucket: Bucket, options: &ReadOptions) -> Self {
-        let indexes = Arc::new(Indexes::new(bucket.clone()));
+        let indexes = Indexes::new(bucket.clone());
         let cache = cache::BlockCache::open(options).await;
         Self { blocks: Blocks::new(bucket, cache, indexes.clone(), options), indexes }
     }

@@ -18,12 +18,19 @@ impl RemoteReader {
         log: &Arc<PartitionLog>,
         timestamp_ms: i64,
     ) -> Result<Option<TimestampOffset>, RemoteError> {
-        for segment in remote_part(log).iter().filter(|segment| segment.max_timestamp >= timestamp_ms) {
-            if let Some(found) = self.search(log, segment, timestamp_ms).await? {
-                return Ok(Some(found));
+        loop {
+            let local_from = log.offsets().local_from;
+            for segment in remote_part(log).iter().filter(|segment| segment.max_timestamp >= timestamp_ms) {
+                if let Some(found) = self.search(log, segment, timestamp_ms).await? {
+                    return Ok(Some(found));
+                }
+            }
+            let found = log.offset_for_timestamp(timestamp_ms).await?;
+            // What moved to the bucket in between was in neither.
+            if log.offsets().local_from == local_from {
+                return Ok(found);
             }
         }
-        Ok(log.offset_for_timestamp(timestamp_ms).await?)
     }
 
     /// The first record that bears the log's largest timestamp (KIP-734).
@@ -34,6 +41,7 @@ impl RemoteReader {
         &self,
         log: &Arc<PartitionLog>,
     ) -> Result<Option<TimestampOffset>, RemoteError> {
+        // In this order: what moves to the bucket in between is in both.
         let local = log.offset_of_max_timestamp().await?;
         let mut remote = remote_part(log);
         // The largest first, and of several the oldest.

@@ -40,6 +40,8 @@ pub fn marker_of(view: &BatchView<'_>) -> Option<Marker> {
 #[derive(Debug)]
 pub(super) struct Contents {
     next: i64,
+    /// No batch was seen.
+    is_new: bool,
     /// First offset of each transaction that is open, by producer.
     open: BTreeMap<i64, i64>,
     /// Producer, first offset here and marker of transactions that were aborted.
@@ -50,7 +52,13 @@ pub(super) struct Contents {
 
 impl Contents {
     pub(super) fn new(base_offset: i64) -> Self {
-        Self { next: base_offset, open: BTreeMap::new(), aborted: BTreeSet::new(), markers: BTreeSet::new() }
+        Self {
+            next: base_offset,
+            is_new: true,
+            open: BTreeMap::new(),
+            aborted: BTreeSet::new(),
+            markers: BTreeSet::new(),
+        }
     }
 
     /// Takes a batch into account, and says what is wrong with it.
@@ -58,7 +66,9 @@ impl Contents {
         let header = view.header();
         let mut problems = Vec::new();
         if !tail.description.cleaned {
-            if header.base_offset != self.next {
+            // The log's start may lie inside the first batch.
+            let begins_before = self.is_new && header.base_offset < self.next;
+            if header.base_offset != self.next && !begins_before {
                 let (next, base) = (self.next, header.base_offset);
                 problems.push(format!("offsets {next}..{base} are missing, and no cleaner has been here"));
             }
@@ -71,7 +81,7 @@ impl Contents {
                 ));
             }
         }
-        self.next = header.last_offset().saturating_add(1);
+        (self.next, self.is_new) = (header.last_offset().saturating_add(1), false);
         problems.extend(unreadable(view));
         problems.extend(wrong_epoch(view, tail));
         self.note(view);

@@ -153,6 +153,7 @@ fn contradictions_are_found_where_checksums_are_right() {
     assert!(told(whole.clone(), &sound, vec![abort, elsewhere]).contains("is elsewhere"));
     let before = AbortedTxn { first_offset: 2, ..abort };
     assert_eq!(told(whole.clone(), &sound, vec![before]), "", "it began before the range");
+    assert_eq!(told(description(11, 15), &sound, vec![abort]), "", "the first batch began before the range");
     let other_epoch =
         BatchBuilder::new().base_offset(10).leader_epoch(7).record(1, None, None).build().unwrap();
     assert!(told(description(10, 11), &[other_epoch], vec![]).contains("bears the leader epoch 7"));

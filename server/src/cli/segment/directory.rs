@@ -11,7 +11,7 @@ use chronik_engine::store::Ticket;
 use chronik_engine::topic::TopicOverrides;
 use chronik_protocol::batch::{ValidateOptions, split_batches, validate};
 use chronik_tiering::Tier;
-use chronik_tiering::read::Limits;
+use chronik_tiering::read::{Limits, RemoteError};
 
 use super::Failure;
 use super::client::{SentMark, Written};
@@ -108,7 +108,13 @@ impl Directory {
         let log = self.log(partition)?;
         let limits = Limits { max_bytes: READ_BYTES, at_least_one: true, isolation: isolation(committed) };
         let read = self.tier.read(&log, offset, limits).await;
-        let read = read.map_err(|error| self.failed(partition, &error))?;
+        let read = read.map_err(|error| match error {
+            RemoteError::Missing(_) | RemoteError::Store { .. } => self.failed(
+                partition,
+                &format!("{error}: see to it that the settings of the object store are those of the broker"),
+            ),
+            error => self.failed(partition, &error),
+        })?;
         // Cut at any point, the chunks mean something together alone.
         let bytes: Bytes = match read.chunks.as_slice() {
             [one] => one.clone(),

@@ -256,12 +256,13 @@ impl Work<'_> {
         loop {
             let more = match &mut *reader {
                 Reader::Segment(segment) => {
-                    let partition = segment.tail.description.partition;
-                    let partition = self.asked.partition.unwrap_or(partition);
+                    let description = &segment.tail.description;
+                    let partition = self.asked.partition.unwrap_or(description.partition);
+                    let base_offset = description.base_offset;
                     self.check(partition)?;
                     segment
                         .next_batches(&mut |view, is_aborted| {
-                            self.batch(view, is_aborted, partition, file).map(|()| true)
+                            self.batch(view, is_aborted, (partition, base_offset), file).map(|()| true)
                         })
                         .await?
                 }
@@ -283,7 +284,7 @@ impl Work<'_> {
         &mut self,
         view: &BatchView<'_>,
         is_aborted: bool,
-        partition: i32,
+        (partition, base_offset): (i32, i64),
         file: usize,
     ) -> Result<(), Failure> {
         let header = view.header();
@@ -292,7 +293,7 @@ impl Work<'_> {
             self.report.skipped.control_records += records.unsigned_abs();
         } else if is_aborted {
             self.report.skipped.aborted_records += records.unsigned_abs();
-        } else if let Some(batch) = as_new(view)? {
+        } else if let Some((batch, records)) = as_new(view, base_offset)? {
             let mark = (file, header.last_offset());
             self.queue.push_back(Ready { partition, batch, records, mark });
         }
@@ -418,26 +419,35 @@ async fn largest_partition(
     Ok(largest)
 }
 
-/// The batch as a producer would send it anew, `None` when nothing is left in it. Its bytes stay as they are where that is
+/// The records of a batch from `base_offset` on, as a producer would send them anew, and how many; `None` when nothing is
+/// left. Its bytes stay as they are where that is
 /// possible: a producer may not send offsets with gaps, nor the broker's times.
-fn as_new(view: &BatchView<'_>) -> Result<Option<Bytes>, Failure> {
+fn as_new(view: &BatchView<'_>, base_offset: i64) -> Result<Option<(Bytes, i64)>, Failure> {
     let header = view.header();
     if header.record_count == 0 {
         return Ok(None);
     }
     let told = |error: &dyn std::fmt::Display| format!("the batch at offset {}: {error}", header.base_offset);
-    let is_whole = header.record_count == header.last_offset_delta.wrapping_add(1);
+    let is_whole =
+        header.record_count == header.last_offset_delta.wrapping_add(1) && header.base_offset >= base_offset;
     if is_whole && header.timestamp_type() == TimestampType::CreateTime && !header.has_delete_horizon() {
-        return BatchBuilder::anonymous(view).map(Some).map_err(|error| told(&error));
+        let batch = BatchBuilder::anonymous(view).map_err(|error| told(&error))?;
+        return Ok(Some((batch, header.record_count.into())));
     }
     let codec = header.compression().map_err(|error| told(&error))?;
     let mut builder = BatchBuilder::new().compression(codec, None);
     walk(("", 0), view, false, &mut |record| {
+        if record.offset < base_offset {
+            return Ok(true);
+        }
         let delta = builder.next_delta();
         builder.push_bytes(delta, record.timestamp, record.key, record.value, record.headers.iter().copied());
         Ok(true)
     })?;
-    builder.build().map(Some).map_err(|error| told(&error))
+    match builder.record_count() {
+        0 => Ok(None),
+        records => Ok(Some((builder.build().map_err(|error| told(&error))?, records.into()))),
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "the answer to `segment import`")]
@@ -479,7 +489,7 @@ mod tests {
             .record(5, Some(b"k"), Some(b"v"))
             .build()
             .unwrap();
-        let new = as_new(&BatchView::new(&old).unwrap()).unwrap().unwrap();
+        let new = as_new(&BatchView::new(&old).unwrap(), 0).unwrap().unwrap().0;
         let view = BatchView::new(&new).unwrap();
         view.verify_crc().unwrap();
         let header = view.header();
@@ -495,7 +505,8 @@ mod tests {
         builder.push(1, 5, None, Some(b"one"), &[("h", None)]);
         builder.push(4, 8, None, None, &[]);
         let old = builder.last_offset_delta(6).build().unwrap();
-        let new = as_new(&BatchView::new(&old).unwrap()).unwrap().unwrap();
+        let (new, records) = as_new(&BatchView::new(&old).unwrap(), 0).unwrap().unwrap();
+        assert_eq!(records, 2);
         let view = BatchView::new(&new).unwrap();
         assert_eq!(
             (view.header().timestamp_type(), view.header().last_offset_delta),
@@ -515,6 +526,8 @@ mod tests {
         assert_eq!(found, [(0, 8, Some(b"one".to_vec()), 1), (1, 8, None, 0)]);
         let header = *BatchView::new(&old).unwrap().header();
         let emptied = BatchBuilder::emptied(&header).unwrap();
-        assert_eq!(as_new(&BatchView::new(&emptied).unwrap()), Ok(None));
+        assert_eq!(as_new(&BatchView::new(&emptied).unwrap(), 0), Ok(None));
+        let (_, records) = as_new(&BatchView::new(&old).unwrap(), 9).unwrap().unwrap();
+        assert_eq!(records, 1, "the first is before the range");
     }
 }

@@ -184,9 +184,15 @@ impl Segment {
     }
 
     async fn next(&mut self, each: &mut Each<'_>) -> Result<bool, Failure> {
-        let (topic, partition) = (self.tail.description.topic.clone(), self.tail.description.partition);
+        let description = &self.tail.description;
+        let (topic, partition, base_offset) =
+            (description.topic.clone(), description.partition, description.base_offset);
         self.next_batches(&mut |view, is_aborted| {
-            walk((&topic, partition), view, is_aborted, &mut |record| each(record))
+            walk((&topic, partition), view, is_aborted, &mut |record| match record.offset < base_offset {
+                // Of the first batch, what is before the range.
+                true => Ok(true),
+                false => each(record),
+            })
         })
         .await
     }

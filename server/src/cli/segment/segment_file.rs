@@ -21,7 +21,7 @@ pub struct SegmentFile {
     base_offset: i64,
     /// First offset that was not written.
     next: i64,
-    /// First offset of data, and records.
+    /// Records so far.
     records: u64,
     epochs: Vec<EpochValue>,
     cleaned: bool,
@@ -45,7 +45,7 @@ fn beginning(topic: &str, partition: i32, base_offset: i64) -> String {
 }
 
 impl SegmentFile {
-    /// Begins one in `folder`, for a range that begins at `base_offset` or with this first batch.
+    /// Begins one in `folder`, for a range that begins at `base_offset`, which may lie inside the first batch.
     pub fn create(
         folder: &Path,
         topic: &Topic,
@@ -56,7 +56,6 @@ impl SegmentFile {
         replace: bool,
     ) -> Result<Self, Failure> {
         let header = first.header();
-        let base_offset = base_offset.min(header.base_offset);
         refuse_beginnings(folder, &beginning(&topic.name, partition, base_offset), replace)?;
         let writer = SegmentWriter::new(Description {
             base_offset,
@@ -106,8 +105,10 @@ impl SegmentFile {
         let written = self.writer.push(view.bytes()).map_err(|error| error.to_string());
         written.map_err(|error| format!("{}-{}: {error}", self.topic, self.partition))?;
         self.file.append(view.bytes())?;
-        self.cleaned |= header.base_offset != self.next
-            || header.record_count != header.last_offset_delta.wrapping_add(1);
+        let is_first = self.next == self.base_offset;
+        let is_behind =
+            if is_first { header.base_offset > self.next } else { header.base_offset != self.next };
+        self.cleaned |= is_behind || header.record_count != header.last_offset_delta.wrapping_add(1);
         self.next = header.last_offset() + 1;
         self.records += u64::try_from(header.record_count).unwrap_or(0);
         let epoch = header.partition_leader_epoch;
