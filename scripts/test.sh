@@ -38,7 +38,7 @@ suite build 1200 cargo build --release --workspace --all-targets
 suite unit 180 cargo test --release --workspace --lib --bins
 suite doc 60 cargo test --release --workspace --doc
 suite fuzz 30 cargo test --release --workspace --test hostile --test 'wire_*'
-suite broker 120 cargo test --release --workspace --test tidy --test '*_docs' --test scale --test retention --test compaction --test golden --test leader_epochs --test listeners --test profiles --test stopping
+suite broker 120 cargo test --release --workspace --test tidy --test '*_docs' --test scale --test retention --test compaction --test segment_tool --test golden --test leader_epochs --test listeners --test profiles --test stopping
 suite librdkafka 60 cargo test --release --workspace --test client_rdkafka
 suite crash 300 cargo test --release --workspace --test 'crash_*'
 long=()

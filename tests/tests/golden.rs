@@ -126,3 +126,26 @@ fn format_2_opens_with_its_transactions_and_a_cleaned_log() {
         client.call(&message!(messages::DescribeConfigsRequest { resources: vec![broker_default] }), 4);
     assert_eq!(answer.results[0].configs[0].value.as_deref(), Some("1100000"));
 }
+
+/// Format 3 holds `moved`: 60 records of an idempotent producer in one batch each, of which 0 to 55 are in the directory's own
+/// object store and from 49 on in RocksDB.
+#[test]
+fn format_3_opens_with_what_is_in_object_storage() {
+    let scratch = tempfile::tempdir().expect("a scratch directory");
+    let broker = open("format-3", scratch.path());
+    let mut client = Client::connect(broker.kafka_addr());
+    let mut next = 0;
+    while next < 60 {
+        let (error, high_watermark, records) = client.fetch("moved", next);
+        assert_eq!((error, high_watermark), (0, 60), "at {next}");
+        for (offset, key, value) in split_batches(records).flat_map(|batch| records_of(&batch)) {
+            let value = String::from_utf8(value.expect("a value")).expect("text");
+            assert_eq!((offset, key), (next, Some(format!("k{next}").into_bytes())));
+            assert!(value.starts_with(&format!("value {next} ")), "{value}");
+            next += 1;
+        }
+    }
+    assert!(broker.metric("chronik_tier_remote_bytes") > 0.0);
+    assert!(broker.metric("chronik_tier_read_bytes_total") > 0.0, "a part comes from the bucket");
+    assert_eq!(client.produce("moved", &[b"one more"]), 60);
+}

@@ -1,5 +1,6 @@
 //! Owns `restore`: an empty data directory, a bucket, and what came of it, told partition by partition.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use chronik_engine::store::Store;
@@ -35,6 +36,9 @@ pub struct Restore {
     #[command(flatten)]
     settings: Settings,
 }
+
+/// Where the store is while it is being restored, in the data directory.
+const UNFINISHED: &str = "store.restoring";
 
 /// Why it failed; the text says what to do.
 type Failure = String;
@@ -72,9 +76,18 @@ fn work(asked: &Restore) -> Result<RestoreReport, Failure> {
         .enable_all()
         .build()
         .map_err(|error| format!("no threads: {error}"))?;
-    let done = runtime.block_on(restore_into(asked, &config, &bucket));
+    // Under another name until it is whole: what was cut short must not be taken for a directory.
+    let unfinished_dir = dir.join(UNFINISHED);
+    if !asked.dry_run {
+        let _ = std::fs::remove_dir_all(&unfinished_dir);
+    }
+    let done = runtime.block_on(restore_into(asked, &config, &bucket, &unfinished_dir));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     let done = done.and_then(|(report, unfinished)| {
+        if !asked.dry_run {
+            let renamed = std::fs::rename(&unfinished_dir, &store_dir);
+            renamed.map_err(|error| format!("{}: {error}", unfinished_dir.display()))?;
+        }
         if !unfinished.is_empty() && !asked.dry_run {
             end_transactions(&config, &unfinished)?;
         }
@@ -82,7 +95,7 @@ fn work(asked: &Restore) -> Result<RestoreReport, Failure> {
     });
     if done.is_err() && !asked.dry_run {
         // Of no use, and in the way of the next attempt.
-        let _ = std::fs::remove_dir_all(&store_dir);
+        let _ = std::fs::remove_dir_all(&unfinished_dir);
     }
     done
 }
@@ -91,6 +104,7 @@ async fn restore_into(
     asked: &Restore,
     config: &BrokerConfig,
     bucket: &Bucket,
+    store_dir: &Path,
 ) -> Result<(RestoreReport, Vec<Unfinished>), Failure> {
     let options = RestoreOptions {
         cluster_id: asked.cluster.clone(),
@@ -107,9 +121,8 @@ async fn restore_into(
     let restored = if asked.dry_run {
         restore(bucket, None, &options, progress).await.map_err(|error| told(&error))?
     } else {
-        let store =
-            RocksStore::open(&store_path(&config.node.data_dir), config.store_options(), Box::new(|_| ()))
-                .map_err(|error| told(&error))?;
+        let store = RocksStore::open(store_dir, config.store_options(), Box::new(|_| ()))
+            .map_err(|error| told(&error))?;
         let restored = restore(bucket, Some(&*store), &options, progress).await;
         let closed = store.close().await;
         let restored = restored.map_err(|error| told(&error))?;
