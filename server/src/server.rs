@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use chronik_engine::store::Store;
 use chronik_engine::store::rocks::RocksStore;
 use chronik_engine::{Engine, EngineOptions};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::broker::{Broker, ListenerInfo};
@@ -53,7 +54,7 @@ pub enum StartError {
     Close(String),
 }
 
-/// Runs a broker until `shutdown` turns true or its store fails.
+/// Runs a broker until `shutdown` turns true or its store fails; on the threads of `background`, what nobody waits for.
 ///
 /// # Errors
 /// See [`StartError`].
@@ -61,8 +62,9 @@ pub async fn run(
     config: Arc<BrokerConfig>,
     readiness: Readiness,
     shutdown: watch::Receiver<bool>,
+    background: Handle,
 ) -> Result<(), StartError> {
-    run_wrapped(config, readiness, shutdown, |store| store).await
+    run_wrapped(config, readiness, shutdown, background, |store| store).await
 }
 
 /// As [`run`], on what `wrap` makes of the store; the crash suites prove with a lying one that they can fail.
@@ -73,6 +75,7 @@ pub async fn run_wrapped(
     config: Arc<BrokerConfig>,
     readiness: Readiness,
     shutdown: watch::Receiver<bool>,
+    background: Handle,
     wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
 ) -> Result<(), StartError> {
     let started = Instant::now();
@@ -84,7 +87,8 @@ pub async fn run_wrapped(
     })?;
     let (fatal_sender, fatal) = watch::channel(None);
     let store = wrap(open_store(&config, fatal_sender).await?);
-    run_on(config, readiness, shutdown, Running { started, listeners, http_listener, store, fatal }).await
+    let running = Running { started, listeners, http_listener, store, fatal, background };
+    run_on(config, readiness, shutdown, running).await
 }
 
 /// What `run` has opened, or a test brings along.
@@ -99,6 +103,8 @@ pub struct Running {
     pub store: Arc<dyn Store>,
     /// Holds the reason once the store has failed.
     pub fatal: watch::Receiver<Option<String>>,
+    /// Threads for what nobody waits for.
+    pub background: Handle,
 }
 
 /// As [`run`], on a store that is open already; the crash suites put a faulty one here.
@@ -111,7 +117,7 @@ pub async fn run_on(
     mut shutdown: watch::Receiver<bool>,
     running: Running,
 ) -> Result<(), StartError> {
-    let Running { started, listeners, http_listener, store, mut fatal } = running;
+    let Running { started, listeners, http_listener, store, mut fatal, background } = running;
     let (stop, stopping) = watch::channel(false);
     let broker = open_broker(config.clone(), store, Stopping::new(stopping.clone())).await?;
     let engine = broker.engine.clone();
@@ -140,7 +146,10 @@ pub async fn run_on(
     let transactions_task =
         runtime::spawn_vital("transactions", transactions(broker.clone(), stopping.clone()));
     warn_of_shared_disk(&broker);
-    let tier_task = runtime::spawn_vital("tiered storage", broker.tier.clone().run(stopping.clone()));
+    let tier_task = {
+        let _on_its_threads = background.enter();
+        runtime::spawn_vital("tiered storage", broker.tier.clone().run(stopping.clone()))
+    };
     let cleaner_task = runtime::spawn_vital("cleaner", broker.cleaner.clone().run(stopping));
     readiness.set(true);
     tracing::info!(

@@ -10,7 +10,7 @@ use chronik_engine::Engine;
 use chronik_tiering::backend::{Backend, BackendError, Kind};
 use chronik_tiering::bucket::Bucket;
 use chronik_tiering::read::ReadOptions;
-use chronik_tiering::{Tier, TierOptions};
+use chronik_tiering::{Buckets, Tier, TierOptions};
 
 use crate::config::{BrokerConfig, ObjectStoreSettings, Secret};
 use crate::dynamic::settings::Settings;
@@ -29,8 +29,9 @@ pub fn open(
     engine: Arc<Engine>,
     clock: Clock,
 ) -> Result<Arc<Tier>, BackendError> {
-    let bucket = Bucket::open(&backend(config)?)?;
-    Ok(Tier::open(engine, bucket, options(config, settings, clock)))
+    let backend = backend(config)?;
+    let buckets = Buckets { background: Bucket::open(&backend)?, readers: Bucket::open(&backend)? };
+    Ok(Tier::open(engine, buckets, options(config, settings, clock)))
 }
 
 /// The object store that the settings name.

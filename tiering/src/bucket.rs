@@ -9,7 +9,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload,
+    GetOptions, GetRange, GetResultPayload, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
+    PutOptions, PutPayload,
 };
 
 use crate::backend::{Backend, BackendError};
@@ -143,6 +144,52 @@ impl Bucket {
         Ok(bytes)
     }
 
+    /// Bytes of the object from `begin` on with one request, cut into pieces of these lengths, each in memory of its own.
+    ///
+    /// # Errors
+    /// [`BucketError`].
+    pub async fn get_pieces(
+        &self,
+        name: &str,
+        begin: u64,
+        lengths: &[usize],
+    ) -> Result<Vec<Bytes>, BucketError> {
+        let wanted: usize = lengths.iter().sum();
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(begin..begin + wanted as u64)),
+            ..GetOptions::default()
+        };
+        let read = async {
+            let answer = self.store.get_opts(&path(name), options).await?;
+            let mut pieces = Pieces::new(lengths);
+            match answer.payload {
+                GetResultPayload::File(file, _) => {
+                    let lengths = lengths.to_vec();
+                    let reading = tokio::task::spawn_blocking(move || read_file(file, begin, &lengths));
+                    let read = reading.await.expect("reading does not panic");
+                    pieces.done = read.map_err(|error| object_store::Error::Generic {
+                        store: "local",
+                        source: error.into(),
+                    })?;
+                }
+                GetResultPayload::Stream(mut stream) => {
+                    while let Some(chunk) = stream.try_next().await? {
+                        pieces.push(&chunk);
+                    }
+                }
+            }
+            Ok(pieces)
+        };
+        let pieces = measured("get", read).await?;
+        let bytes = pieces.bytes();
+        count_read(bytes);
+        if bytes == wanted && !pieces.too_many {
+            Ok(pieces.done)
+        } else {
+            Err(BucketError::Failed(format!("{bytes} of {wanted} bytes came")))
+        }
+    }
+
     /// The last `count` bytes of an object and its size; fewer when it is smaller.
     ///
     /// # Errors
@@ -221,6 +268,62 @@ impl Bucket {
         let names = listed.common_prefixes.iter().chain(objects);
         Ok(names.filter_map(|path| path.filename().map(str::to_owned)).collect())
     }
+}
+
+/// Chunks as they come, cut into pieces.
+struct Pieces<'a> {
+    lengths: std::slice::Iter<'a, usize>,
+    done: Vec<Bytes>,
+    /// The piece under way, and the bytes that it has in the end.
+    open: Vec<u8>,
+    open_length: usize,
+    /// More came than was asked for.
+    too_many: bool,
+}
+
+impl<'a> Pieces<'a> {
+    fn new(lengths: &'a [usize]) -> Self {
+        let done = Vec::with_capacity(lengths.len());
+        Self { lengths: lengths.iter(), done, open: Vec::new(), open_length: 0, too_many: false }
+    }
+
+    fn push(&mut self, mut chunk: &[u8]) {
+        while !chunk.is_empty() {
+            if self.open_length == 0 {
+                let Some(length) = self.lengths.next() else {
+                    self.too_many = true;
+                    return;
+                };
+                (self.open, self.open_length) = (Vec::with_capacity(*length), *length);
+            }
+            let (now, later) = chunk.split_at(chunk.len().min(self.open_length - self.open.len()));
+            self.open.extend_from_slice(now);
+            chunk = later;
+            if self.open.len() == self.open_length {
+                self.done.push(Bytes::from(std::mem::take(&mut self.open)));
+                self.open_length = 0;
+            }
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        self.done.iter().map(Bytes::len).sum::<usize>() + self.open.len()
+    }
+}
+
+/// The pieces of a file that are there whole.
+fn read_file(mut file: std::fs::File, begin: u64, lengths: &[usize]) -> std::io::Result<Vec<Bytes>> {
+    use std::io::{Read, Seek};
+    file.seek(std::io::SeekFrom::Start(begin))?;
+    let mut done = Vec::with_capacity(lengths.len());
+    for length in lengths {
+        let mut piece = Vec::with_capacity(*length);
+        if (&file).take(*length as u64).read_to_end(&mut piece)? < *length {
+            break;
+        }
+        done.push(Bytes::from(piece));
+    }
+    Ok(done)
 }
 
 /// An object under way in parts. Dropped without an end, it leaves parts behind that the store keeps until its own rules

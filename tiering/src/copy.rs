@@ -161,22 +161,36 @@ async fn send(
     upload: &mut Upload<'_>,
 ) -> Result<Finished, CopyError> {
     upload.push(writer.header()).await?;
-    let mut next = span.base_offset;
-    while next < span.next_offset {
-        let batches = log.read_span(next, span.next_offset, COPY_SCAN_BYTES).await?;
-        let Some(last) = batches.last() else { break };
+    let mut batches = log.read_span(span.base_offset, span.next_offset, COPY_SCAN_BYTES).await?;
+    while let Some(last) = batches.last() {
         let last =
             BatchHeader::parse(last).map_err(|error| SegmentError::Contradiction(error.to_string()))?;
-        next = last.last_offset() + 1;
-        for batch in batches {
-            writer.push(&batch)?;
-            upload.push(batch).await?;
-        }
+        let next = last.last_offset() + 1;
+        let ahead = async {
+            let is_end = next >= span.next_offset;
+            if is_end { Ok(Vec::new()) } else { log.read_span(next, span.next_offset, COPY_SCAN_BYTES).await }
+        };
+        // The log is read while what came before is on its way.
+        let (sent, ahead) = tokio::join!(send_batches(batches, &mut writer, upload), ahead);
+        sent?;
+        batches = ahead?;
     }
     let aborted = log.aborted_in(span.base_offset, span.next_offset).await?;
     let finished = writer.finish(aborted, log.epochs_in(span.base_offset, span.next_offset));
     upload.push(finished.tail_bytes.clone()).await?;
     Ok(finished)
+}
+
+async fn send_batches(
+    batches: Vec<Bytes>,
+    writer: &mut SegmentWriter,
+    upload: &mut Upload<'_>,
+) -> Result<(), CopyError> {
+    for batch in batches {
+        writer.push(&batch)?;
+        upload.push(batch).await?;
+    }
+    Ok(())
 }
 
 /// An object on its way: whole if it is small, else in parts of one size.

@@ -10,6 +10,7 @@
 //! | `cleaning` | what a compacted log has in object storage, cleaned again |
 //! | `tidy`, `scrub`, `meta` | local copies and garbage; comparing; what a restore begins with |
 //! | `restore` | a data directory from a bucket |
+//! | `threads` | the threads of all this but for reading |
 //! | `read` | from offsets and times to batches, through a bounded cache |
 //!
 //! Must not know: sockets of clients, Kafka's error codes, configuration files. Touches logs only through the engine's
@@ -34,6 +35,7 @@ pub mod segment;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod tidy;
 mod tier;
 
@@ -41,4 +43,5 @@ pub use bandwidth::Bandwidth;
 pub use cleaning::Pace;
 pub use copy::{CopyError, SEGMENTS, Source, copy, upload};
 pub use scrub::ScrubReport;
-pub use tier::{CommitError, Standing, Tier, TierOptions};
+pub use threads::background;
+pub use tier::{Buckets, CommitError, Standing, Tier, TierOptions};

@@ -84,6 +84,22 @@ pub enum Standing {
     Replaced(String),
 }
 
+/// The ways into one bucket.
+#[derive(Clone, Debug)]
+pub struct Buckets {
+    /// For what nobody waits for. Whoever asks first on a connection drives it from then on, so that background threads
+    /// and readers must not share any.
+    pub background: Bucket,
+    /// For readers.
+    pub readers: Bucket,
+}
+
+impl From<Bucket> for Buckets {
+    fn from(bucket: Bucket) -> Self {
+        Self { background: bucket.clone(), readers: bucket }
+    }
+}
+
 enum Lead {
     Not,
     Yes(Box<Chain>),
@@ -94,6 +110,7 @@ enum Lead {
 pub struct Tier {
     pub(crate) engine: Arc<Engine>,
     pub(crate) bucket: Bucket,
+    readers: Bucket,
     pub(crate) options: TierOptions,
     pub(crate) bandwidth: Bandwidth,
     /// Opened by the first who reads: the disk cache of a broker that tiers nothing would be waste.
@@ -134,7 +151,8 @@ pub enum CommitError {
 
 impl Tier {
     /// Over what `engine` has open. Speaks to nobody yet.
-    pub fn open(engine: Arc<Engine>, bucket: Bucket, options: TierOptions) -> Arc<Self> {
+    pub fn open(engine: Arc<Engine>, buckets: impl Into<Buckets>, options: TierOptions) -> Arc<Self> {
+        let Buckets { background: bucket, readers } = buckets.into();
         // One object holds the bound for all, so it is asked through a handle of its own.
         let rate = Arc::new(options.copy_bytes_per_second);
         let asked = rate.clone();
@@ -142,6 +160,7 @@ impl Tier {
         Arc::new(Self {
             engine,
             bucket,
+            readers,
             bandwidth: Bandwidth::new(move || asked()),
             options,
             reader: OnceCell::new(),
@@ -159,7 +178,7 @@ impl Tier {
 
     /// Reads what is in the bucket.
     pub async fn reader(&self) -> &RemoteReader {
-        self.reader.get_or_init(|| RemoteReader::open(self.bucket.clone(), &self.options.read)).await
+        self.reader.get_or_init(|| RemoteReader::open(self.readers.clone(), &self.options.read)).await
     }
 
     /// Reads from `offset` in whichever tier it is; see [`PartitionLog::read`].

@@ -63,8 +63,9 @@ fn serve(config: Arc<BrokerConfig>) -> ExitCode {
         builder.worker_threads(config.node.worker_threads);
     }
     builder.thread_name("chronik-net").max_blocking_threads(BLOCKING_THREADS_MAX).enable_all();
-    let runtime = match builder.build() {
-        Ok(runtime) => runtime,
+    let threads = builder.build().and_then(|runtime| Ok((runtime, chronik_tiering::background()?)));
+    let (runtime, background) = match threads {
+        Ok(threads) => threads,
         Err(error) => {
             eprintln!(
                 "chronik-server cannot start its threads: {error}. Raise the limit of threads (ulimit -u)"
@@ -75,11 +76,12 @@ fn serve(config: Arc<BrokerConfig>) -> ExitCode {
     let served = runtime.block_on(async {
         let (stop, stopping) = watch::channel(false);
         tokio::spawn(stop_on_signal(stop));
-        server::run(config, Readiness::new(), stopping).await
+        server::run(config, Readiness::new(), stopping, background.handle().clone()).await
     });
     // The last holders of the store are tasks. They end before `main` returns: RocksDB closed while the process runs
     // its C++ destructors aborts ("pthread lock: Invalid argument"). A blocking call that hangs (a disk that does not
     // answer) must not keep the process, so the wait is bounded.
+    background.shutdown_timeout(RUNTIME_STOP_TIMEOUT);
     runtime.shutdown_timeout(RUNTIME_STOP_TIMEOUT);
     match served {
         Ok(()) => ExitCode::SUCCESS,

@@ -90,7 +90,8 @@ fn main() -> ExitCode {
     // Nobody asks it to stop; the suite kills it.
     let (_stop, stopping) = tokio::sync::watch::channel(false);
     let lie = |store| Arc::new(Hasty(store)) as Arc<dyn Store>;
-    match runtime.block_on(server::run_wrapped(config, Readiness::new(), stopping, lie)) {
+    let background = runtime.handle().clone();
+    match runtime.block_on(server::run_wrapped(config, Readiness::new(), stopping, background, lie)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

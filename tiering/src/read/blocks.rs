@@ -19,7 +19,7 @@ use super::{ReadOptions, RemoteError};
 use crate::bucket::Bucket;
 use crate::limits::READ_BYTES_MAX;
 use crate::metrics as names;
-use crate::segment::{BLOCK_TARGET_BYTES, Block, check_block};
+use crate::segment::{BLOCK_TARGET_BYTES, Block, SegmentError, check_block};
 
 /// Times that an object is asked for bytes which come wrong.
 const TRIES: usize = 3;
@@ -189,15 +189,17 @@ async fn fetch(
 
 async fn get_checked(state: &State, object: &Arc<str>, wanted: &[Block]) -> Result<Vec<Bytes>, RemoteError> {
     let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return Ok(Vec::new()) };
-    let range = first.position..last.range().end;
-    let cost = u32::try_from((range.end - range.start).min(READ_BYTES_MAX as u64)).unwrap_or(u32::MAX);
+    let bytes = last.range().end - first.position;
+    let cost = u32::try_from(bytes.min(READ_BYTES_MAX as u64)).unwrap_or(u32::MAX);
+    let lengths: Vec<usize> = wanted.iter().map(|block| block.length as usize).collect();
     let _permit = state.budget.acquire_many(cost).await.expect("the semaphore is never closed");
     let mut fault = None;
     for _ in 0..TRIES {
-        let whole = state.bucket.get_range(object, range.clone()).await;
-        let whole = whole.map_err(|error| RemoteError::bucket(object, &error))?;
-        match cut(&whole, wanted) {
-            Ok(blocks) => return Ok(blocks),
+        // Each block by itself, so that one of them does not keep all in memory.
+        let blocks = state.bucket.get_pieces(object, first.position, &lengths).await;
+        let blocks = blocks.map_err(|error| RemoteError::bucket(object, &error))?;
+        match check(wanted, &blocks).await {
+            Ok(()) => return Ok(blocks),
             Err(error) => {
                 metrics::counter!(names::CORRUPT_BLOCKS, "from" => "store").increment(1);
                 tracing::warn!(%object, %error, "object storage has sent wrong bytes; asking again");
@@ -209,17 +211,11 @@ async fn get_checked(state: &State, object: &Arc<str>, wanted: &[Block]) -> Resu
         .map_or_else(|| RemoteError::Missing(object.clone()), |error| RemoteError::segment(object, &error)))
 }
 
-/// Each block on its own, so that one of them does not keep all in memory.
-fn cut(whole: &Bytes, wanted: &[Block]) -> Result<Vec<Bytes>, crate::segment::SegmentError> {
-    let begin = wanted.first().map_or(0, |first| first.position);
-    let single = wanted.len() == 1;
-    wanted
-        .iter()
-        .map(|block| {
-            let at = (block.position - begin) as usize;
-            let bytes = whole.slice(at..at + block.length as usize);
-            check_block(block, &bytes)?;
-            Ok(if single { bytes } else { Bytes::copy_from_slice(&bytes) })
-        })
-        .collect()
+/// Compares the checksums of blocks, and lets others have the thread in between.
+async fn check(wanted: &[Block], blocks: &[Bytes]) -> Result<(), SegmentError> {
+    for (block, bytes) in wanted.iter().zip(blocks) {
+        check_block(block, bytes)?;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
