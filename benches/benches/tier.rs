@@ -1,7 +1,8 @@
 //! Tiered storage against the bare thing, in alternation: copying against plain uploads of the same bytes, cold reading
 //! against a loop of ranged GETs, warm reading against the local store, and appends with and without copying beside them.
 //!
-//! Against the store that the environment names as for a broker (`S3_ENDPOINT`, …), or a local directory.
+//! Against the store that the environment names as for a broker (`S3_ENDPOINT`, …; `LOCAL_STORAGE_PATH`), or a directory of
+//! its own. Some gigabytes are written below `bench/` there, and deleted at the end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -129,6 +130,9 @@ async fn measure() {
     let tier = copied(&engine, &bucket, &log, scratch.path()).await;
     reads(&bucket, &tier, &log).await;
     appends(&engine, &tier).await;
+    let mut left = Vec::new();
+    bucket.list("", |object| left.push(object.name)).await.expect("a listing");
+    bucket.delete(&left).await.expect("a deletion");
 }
 
 /// Copying a segment, without and with its proof, against the same bytes from memory.

@@ -431,3 +431,31 @@ impl Backoff {
         most.mul_f64(0.5 + part / 2.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_cut_wherever_the_chunks_end() {
+        let bytes: Vec<u8> = (0..60).collect();
+        let lengths = [1, 20, 7, 32];
+        for chunk_bytes in 1..=bytes.len() {
+            let mut pieces = Pieces::new(&lengths);
+            bytes.chunks(chunk_bytes).for_each(|chunk| pieces.push(chunk));
+            assert!(!pieces.too_many, "{chunk_bytes}");
+            assert_eq!(pieces.bytes(), bytes.len());
+            assert_eq!(pieces.done.iter().map(Bytes::len).collect::<Vec<_>>(), lengths);
+            assert_eq!(pieces.done.concat(), bytes);
+        }
+    }
+
+    #[test]
+    fn too_few_and_too_many_bytes_are_told_from_enough() {
+        let mut pieces = Pieces::new(&[4, 4]);
+        pieces.push(&[0; 7]);
+        assert_eq!((pieces.bytes(), pieces.done.len(), pieces.too_many), (7, 1, false));
+        pieces.push(&[0; 2]);
+        assert!(pieces.too_many);
+    }
+}

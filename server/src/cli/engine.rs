@@ -1,6 +1,7 @@
 //! Owns work on a data directory that no broker has open: opens what a broker would, and closes it in good order. The caller
 //! holds the directory's lock.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use chronik_engine::Engine;
@@ -11,8 +12,17 @@ use crate::dynamic::settings::Settings;
 use crate::runtime::Clock;
 use crate::server::{engine_options, store_path};
 
-/// Opens store and engine, works, and closes them in good order.
+/// Opens store and engine of the data directory, works, and closes them in good order.
 pub(super) fn on_engine<T, W: Future<Output = Result<T, String>>>(
+    config: &BrokerConfig,
+    work: impl FnOnce(Arc<Engine>, Clock) -> W,
+) -> Result<T, String> {
+    on_engine_in(&store_path(&config.node.data_dir), config, work)
+}
+
+/// As [`on_engine`], on a store that is elsewhere.
+pub(super) fn on_engine_in<T, W: Future<Output = Result<T, String>>>(
+    path: &Path,
     config: &BrokerConfig,
     work: impl FnOnce(Arc<Engine>, Clock) -> W,
 ) -> Result<T, String> {
@@ -20,10 +30,9 @@ pub(super) fn on_engine<T, W: Future<Output = Result<T, String>>>(
         .enable_all()
         .build()
         .map_err(|error| format!("no threads: {error}"))?;
-    let path = store_path(&config.node.data_dir);
     let done = runtime.block_on(async {
         // A failed write ends the store, and every later commit says so.
-        let store = RocksStore::open(&path, config.store_options(), Box::new(|_| ()))
+        let store = RocksStore::open(path, config.store_options(), Box::new(|_| ()))
             .map_err(|error| error.to_string())?;
         let settings = Settings::new(Arc::new(config.clone()));
         let engine =

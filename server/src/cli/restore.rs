@@ -10,7 +10,7 @@ use chronik_tiering::restore::{RestoreOptions, RestoreReport, Unfinished, finish
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::engine::on_engine;
+use super::engine::on_engine_in;
 use super::{EXIT_COMMAND_FAILED, Settings, probe};
 use crate::config::{BrokerConfig, load};
 use crate::runtime::Clock;
@@ -84,13 +84,16 @@ fn work(asked: &Restore) -> Result<RestoreReport, Failure> {
     let done = runtime.block_on(restore_into(asked, &config, &bucket, &unfinished_dir));
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     let done = done.and_then(|(report, unfinished)| {
-        if !asked.dry_run {
-            let renamed = std::fs::rename(&unfinished_dir, &store_dir);
-            renamed.map_err(|error| format!("{}: {error}", unfinished_dir.display()))?;
+        if asked.dry_run {
+            return Ok(report);
         }
-        if !unfinished.is_empty() && !asked.dry_run {
-            end_transactions(&config, &unfinished)?;
+        if !unfinished.is_empty() {
+            end_transactions(&unfinished_dir, &config, &unfinished)?;
         }
+        let renamed = std::fs::rename(&unfinished_dir, &store_dir);
+        // Without this a power cut takes the name back, and the next start finds nothing.
+        let renamed = renamed.and_then(|()| std::fs::File::open(dir)?.sync_all());
+        renamed.map_err(|error| format!("{}: {error}", unfinished_dir.display()))?;
         Ok(report)
     });
     if done.is_err() && !asked.dry_run {
@@ -133,9 +136,13 @@ async fn restore_into(
     Ok(restored)
 }
 
-/// Opens the directory as a broker would, and closes it in good order.
-fn end_transactions(config: &BrokerConfig, unfinished: &[Unfinished]) -> Result<(), Failure> {
-    on_engine(config, |engine, clock| async move {
+/// Opens the store as a broker would, and closes it in good order.
+fn end_transactions(
+    store_dir: &Path,
+    config: &BrokerConfig,
+    unfinished: &[Unfinished],
+) -> Result<(), Failure> {
+    on_engine_in(store_dir, config, |engine, clock| async move {
         finish(&engine, unfinished, clock.now_ms()).await.map_err(|error| error.to_string())
     })
 }
