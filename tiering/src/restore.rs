@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use chronik_engine::error::AppendError;
 use chronik_engine::keys::log::LogValue;
 use chronik_engine::keys::tier::TierStateValue;
 use chronik_engine::keys::topic::TopicValue;
@@ -135,6 +136,18 @@ pub enum RestoreFailure {
     /// Its store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The end of a transaction.
+    #[error("the transaction of producer {producer_id} on {topic}-{partition} could not be ended: {reason}")]
+    Unended {
+        /// The topic.
+        topic: String,
+        /// The partition's index.
+        partition: i32,
+        /// Who wrote it.
+        producer_id: i64,
+        /// What the log said.
+        reason: AppendError,
+    },
 }
 
 impl From<TakeOverError> for RestoreFailure {
@@ -171,7 +184,7 @@ pub async fn restore(
         check_empty(store).await?;
     }
     meta::newest(bucket, &cluster_id).await?.ok_or_else(no_meta)?;
-    let epoch = newest_epoch(bucket, &cluster_id).await?.unwrap_or(0);
+    let epoch = newest_epoch(bucket, &cluster_id).await?.ok_or_else(|| nothing_in(bucket))?;
     let claim = Uuid::new_v4().as_bytes().to_vec();
     let chain = match store {
         Some(_) => end_chain(bucket, &cluster_id, epoch, &claim, options.now_ms).await?,
@@ -209,14 +222,17 @@ pub async fn restore(
     Ok((report, unfinished))
 }
 
+fn nothing_in(bucket: &Bucket) -> RestoreFailure {
+    let place = bucket.place();
+    RestoreFailure::Which(format!("{place} holds no manifest: is it the right bucket and prefix?"))
+}
+
 async fn which_cluster(bucket: &Bucket, asked: Option<&str>) -> Result<String, RestoreFailure> {
     let mut there = bucket.children("manifest").await?;
     there.sort();
     let place = bucket.place();
     match (asked, &there[..]) {
-        (_, []) => Err(RestoreFailure::Which(format!(
-            "{place} holds no manifest: is it the right bucket and prefix?"
-        ))),
+        (_, []) => Err(nothing_in(bucket)),
         (Some(asked), _) if there.iter().any(|id| id == asked) => Ok(asked.to_owned()),
         (Some(asked), _) => {
             Err(RestoreFailure::Which(format!("{place} knows no cluster {asked}, but {there:?}")))
@@ -459,12 +475,13 @@ pub fn log_of(
 /// Writes the ends of transactions that were lost, into the directory that was just restored.
 ///
 /// # Errors
-/// The store's.
+/// The store's; and what a log says that cannot take a marker: a directory in which a transaction stays open for ever would keep
+/// every reader of committed records from going on.
 pub async fn finish(
     engine: &chronik_engine::Engine,
     unfinished: &[Unfinished],
     now_ms: i64,
-) -> Result<(), StoreError> {
+) -> Result<(), RestoreFailure> {
     for txn in unfinished {
         let Some(log) = log_of(engine, &txn.topic, txn.partition) else { continue };
         let marker = chronik_engine::producer::Marker {
@@ -474,9 +491,13 @@ pub async fn finish(
             commit: txn.committed,
             raises_epoch: false,
         };
-        if let Ok(appended) = log.append_marker(&marker, now_ms) {
-            appended.ticket.await?;
-        }
+        let appended = log.append_marker(&marker, now_ms).map_err(|reason| RestoreFailure::Unended {
+            topic: txn.topic.clone(),
+            partition: txn.partition,
+            producer_id: txn.producer_id,
+            reason,
+        })?;
+        appended.ticket.await?;
     }
     Ok(())
 }

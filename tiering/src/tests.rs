@@ -342,6 +342,20 @@ async fn a_snapshot_takes_the_place_of_many_deltas() {
     check_manifest(&again).await;
 }
 
+// In a directory the folder of an epoch comes before its opening. A restore, or a start, that was killed in between used to hide
+// everything before it: the next one began with nothing, and sealed it.
+#[tokio::test]
+async fn an_epoch_that_was_not_opened_hides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let kind = crate::backend::Kind::Local { path: dir.path().to_owned() };
+    let backend = crate::backend::Backend { kind, prefix: None, request_timeout: Duration::from_secs(5) };
+    let bucket = Bucket::open(&backend).unwrap();
+    crate::manifest::open_chain(&bucket, "cluster", 1, b"us", Vec::new(), NOW_MS).await.unwrap();
+    std::fs::create_dir(dir.path().join("manifest/cluster/0000000002")).unwrap();
+    assert_eq!(newest_epoch(&bucket, "cluster").await.unwrap(), Some(1));
+    assert!(read_chain(&bucket, "cluster", 2).await.is_err(), "it is not a chain that came to nothing");
+}
+
 /// A broker that was lost with its directory; another that was restored from the bucket.
 #[tokio::test]
 async fn a_directory_is_restored_up_to_what_was_copied() {

@@ -10,9 +10,13 @@ use chronik_engine::store::rocks::create_durably;
 
 use crate::config::{BrokerConfig, Fault, Origin};
 use crate::disk::{resume_bytes, space};
+use crate::server::store_path;
 
 /// Held by the one broker that uses a data directory; its text is that broker's process id.
 const LOCK_FILE: &str = "chronik.lock";
+
+/// Where the store is while it is being restored, in the data directory.
+pub const UNFINISHED_RESTORE: &str = "store.restoring";
 
 /// What is wrong with the machine, the addresses and the data directory; and the lock on the latter.
 pub struct Place {
@@ -51,6 +55,7 @@ pub fn place(config: &BrokerConfig, skip: &[&str]) -> Place {
         match lock_data_dir(dir) {
             Ok(file) => {
                 lock = Some(file);
+                faults.extend(half_restored(config));
                 faults.extend(too_small(config));
             }
             Err((problem, remedy)) => {
@@ -69,6 +74,19 @@ pub fn addresses(config: &BrokerConfig) -> Vec<(&'static str, SocketAddr)> {
 
 fn origin(config: &BrokerConfig, option: &str) -> Origin {
     config.entries.origin(option).cloned().unwrap_or(Origin::Default)
+}
+
+/// A directory that `restore` began to fill and did not finish: a start would make an empty cluster of it in silence.
+fn half_restored(config: &BrokerConfig) -> Option<Fault> {
+    let dir = &config.node.data_dir;
+    if !dir.join(UNFINISHED_RESTORE).exists() || store_path(dir).exists() {
+        return None;
+    }
+    let problem = format!("{} was being restored, and that did not finish", dir.display());
+    let remedy = format!(
+        "Run `chronik-server restore` on it again, or remove {UNFINISHED_RESTORE} in it to begin with an empty cluster"
+    );
+    Some(Fault::new("data.dir", origin(config, "data.dir"), problem, remedy))
 }
 
 /// A disk on which produce would be refused even if it were empty.
@@ -229,6 +247,18 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         place(&config_in(&dir, &[]), &["listeners", "http.addr"]).undo();
         assert!(dir.exists(), "that one was there before");
+    }
+
+    #[test]
+    fn a_restore_that_did_not_finish_is_no_empty_cluster() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(UNFINISHED_RESTORE)).unwrap();
+        let faults = |dir: &Path| place(&config_in(dir, &[]), &["listeners", "http.addr"]).faults;
+        let told: Vec<String> = faults(dir.path()).iter().map(ToString::to_string).collect();
+        assert!(told.len() == 1 && told[0].contains("restore"), "{told:?}");
+        // Left behind beside a store that is whole: of no use, and no harm.
+        std::fs::create_dir(store_path(dir.path())).unwrap();
+        assert_eq!(faults(dir.path()), []);
     }
 
     #[test]

@@ -37,9 +37,6 @@ pub struct Restore {
     settings: Settings,
 }
 
-/// Where the store is while it is being restored, in the data directory.
-const UNFINISHED: &str = "store.restoring";
-
 /// Why it failed; the text says what to do.
 type Failure = String;
 
@@ -77,7 +74,7 @@ fn work(asked: &Restore) -> Result<RestoreReport, Failure> {
         .build()
         .map_err(|error| format!("no threads: {error}"))?;
     // Under another name until it is whole: what was cut short must not be taken for a directory.
-    let unfinished_dir = dir.join(UNFINISHED);
+    let unfinished_dir = dir.join(probe::UNFINISHED_RESTORE);
     if !asked.dry_run {
         let _ = std::fs::remove_dir_all(&unfinished_dir);
     }

@@ -79,13 +79,22 @@ fn by_object(entries: Vec<Entry>) -> BTreeMap<String, Entry> {
     entries.into_iter().map(|entry| (entry.segment.object.clone(), entry)).collect()
 }
 
-/// The newest epoch of a cluster's manifest; `None` when there is none.
+/// The newest epoch that was opened of a cluster's manifest; `None` when there is none. A folder without a record is not one: in
+/// a directory the folder comes first, and whoever made it may have been killed before it wrote the opening.
 ///
 /// # Errors
 /// [`BucketError`].
 pub async fn newest_epoch(bucket: &Bucket, cluster_id: &str) -> Result<Option<u64>, BucketError> {
     let children = bucket.children(&folder(cluster_id)).await?;
-    Ok(children.iter().filter_map(|name| name.parse().ok()).max())
+    let mut epochs: Vec<u64> = children.iter().filter_map(|name| name.parse().ok()).collect();
+    epochs.sort_unstable();
+    while let Some(epoch) = epochs.pop() {
+        let records = bucket.children(&chain_folder(cluster_id, epoch)).await?;
+        if records.iter().any(|name| name.ends_with(".delta")) {
+            return Ok(Some(epoch));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads a chain from its newest snapshot, or its opening, to its end.
@@ -118,6 +127,9 @@ pub async fn read_chain(bucket: &Bucket, cluster_id: &str, epoch: u64) -> Result
             return Err(ChainError::Missing(delta_name(cluster_id, epoch, state.next)));
         }
         state.apply(read(bucket, delta_name(cluster_id, epoch, number)).await?);
+    }
+    if state.next == 0 {
+        return Err(ChainError::Missing(delta_name(cluster_id, epoch, 0)));
     }
     Ok(state)
 }
