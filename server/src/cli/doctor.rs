@@ -126,6 +126,9 @@ fn directory(config: &BrokerConfig) -> Vec<Finding> {
     };
     let writable = format!("{} can be written and is not in use", dir.display());
     let mut findings = vec![Finding::good("data directory", writable)];
+    let unfit = probe::directory_unfit(config);
+    findings
+        .extend(unfit.map(|fault| Finding::of(Verdict::Bad, "data directory", fault.problem, fault.remedy)));
     findings.push(fsync(dir));
     findings.extend(free_space(config));
     drop(lock);
@@ -220,6 +223,24 @@ mod tests {
         assert!(findings.iter().all(|finding| finding.verdict != Verdict::Bad), "{findings:?}");
         assert!(findings.iter().any(|finding| finding.check == "fsync"));
         assert!(!dir.exists());
+    }
+
+    // It used to pass what a start refuses.
+    #[test]
+    fn a_directory_that_a_start_refuses_does_not_pass() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(probe::UNFINISHED_RESTORE)).unwrap();
+        let given = sources(&[
+            ("CHRONIK_DATA_DIR", dir.path().to_str().unwrap()),
+            ("CHRONIK_LISTENERS", "PLAINTEXT://127.0.0.1:0"),
+            ("CHRONIK_HTTP_ADDR", "127.0.0.1:0"),
+            ("CHRONIK_DISK_RESERVE_BYTES", "1152921504606846976"),
+        ]);
+        let findings = examine(&given);
+        let bad: Vec<_> = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).collect();
+        assert_eq!(bad.len(), 2, "{findings:?}");
+        assert!(bad[0].found.contains("was being restored"), "{bad:?}");
+        assert!(bad[1].remedy.contains("larger"), "{bad:?}");
     }
 
     #[test]

@@ -55,8 +55,7 @@ pub fn place(config: &BrokerConfig, skip: &[&str]) -> Place {
         match lock_data_dir(dir) {
             Ok(file) => {
                 lock = Some(file);
-                faults.extend(half_restored(config));
-                faults.extend(too_small(config));
+                faults.extend(directory_unfit(config));
             }
             Err((problem, remedy)) => {
                 faults.push(Fault::new("data.dir", origin(config, "data.dir"), problem, remedy));
@@ -74,6 +73,11 @@ pub fn addresses(config: &BrokerConfig) -> Vec<(&'static str, SocketAddr)> {
 
 fn origin(config: &BrokerConfig, option: &str) -> Origin {
     config.entries.origin(option).cloned().unwrap_or(Origin::Default)
+}
+
+/// What is wrong with a data directory that can be locked.
+pub fn directory_unfit(config: &BrokerConfig) -> impl Iterator<Item = Fault> {
+    half_restored(config).into_iter().chain(too_small(config))
 }
 
 /// A directory that `restore` began to fill and did not finish: a start would make an empty cluster of it in silence.
