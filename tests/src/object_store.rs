@@ -153,6 +153,9 @@ pub fn tiered_broker(env: &[(String, String)]) -> BrokerBuilder {
     env.iter().fold(builder, |builder, (name, value)| builder.env(name, value))
 }
 
+/// ListOffsets' timestamp for the last offset that is in object storage (KIP-1005).
+pub const LATEST_TIERED: i64 = -5;
+
 /// Configs of a topic that moves to object storage quickly.
 pub const TIERED: [(&str, &str); 3] = [
     ("remote.storage.enable", "true"),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chronik_protocol::batch::{BatchBuilder, BatchView};
 use chronik_protocol::codec::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use chronik_protocol::codec::messages::fetch_request::{FetchPartition, FetchTopic};
+use chronik_protocol::codec::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use chronik_protocol::codec::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use chronik_protocol::codec::{self, KafkaRequest, RequestResponsePair, messages};
 use chronik_protocol::message;
@@ -190,6 +191,25 @@ impl Client {
             response.responses.into_iter().next().and_then(|topic| topic.partitions.into_iter().next());
         let partition = partition.expect("one partition was asked for");
         (partition.error_code, partition.high_watermark, partition.records.unwrap_or_default())
+    }
+
+    /// ListOffsets of one partition: error code, offset and timestamp.
+    ///
+    /// # Panics
+    /// When the answer is not about that partition.
+    pub fn offset_at(&mut self, topic: &str, partition: i32, timestamp: i64) -> (i16, i64, i64) {
+        let partition = message!(ListOffsetsPartition {
+            partition_index: partition,
+            current_leader_epoch: -1,
+            timestamp: timestamp,
+        });
+        let topic = message!(ListOffsetsTopic { name: topic.into(), partitions: vec![partition] });
+        let request =
+            message!(messages::ListOffsetsRequest { replica_id: -1, topics: vec![topic], timeout_ms: 5000 });
+        let answer = self.call(&request, 11);
+        let partition = answer.topics.first().and_then(|topic| topic.partitions.first());
+        let partition = partition.expect("one partition was asked for");
+        (partition.error_code, partition.offset, partition.timestamp)
     }
 }
 

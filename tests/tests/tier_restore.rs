@@ -11,17 +11,15 @@ use bytes::Bytes;
 use chronik_protocol::batch::BatchBuilder;
 use chronik_protocol::codec::messages;
 use chronik_protocol::codec::messages::create_partitions_request::CreatePartitionsTopic;
-use chronik_protocol::codec::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use chronik_protocol::message;
 use chronik_tests::broker::{Broker, binary};
-use chronik_tests::object_store::{Kind, ObjectStore, TIERED, tiered_broker};
+use chronik_tests::object_store::{Kind, LATEST_TIERED, ObjectStore, TIERED, tiered_broker};
 use chronik_tests::random::Random;
 use chronik_tests::transactions::{Producer, init_request, stable_offset};
 use chronik_tests::wire::{Client, fetch_request, produce_request};
 
 /// More than half a segment of [`TIERED`]: each batch is a segment of its own, and the last of a log stays local.
 const VALUE_BYTES: usize = 200_000;
-const LATEST_TIERED: i64 = -5;
 const OUT_OF_ORDER_SEQUENCE_NUMBER: i16 = 45;
 
 fn restore(store: &ObjectStore, dir: &Path) -> Command {
@@ -41,16 +39,9 @@ fn report(command: &mut Command) -> serde_json::Value {
 fn copied(broker: &Broker, client: &mut Client, topic: &str, partition: i32, next: i64) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
-        let asked = message!(ListOffsetsPartition {
-            partition_index: partition,
-            current_leader_epoch: -1,
-            timestamp: LATEST_TIERED
-        });
-        let asked = message!(ListOffsetsTopic { name: topic.into(), partitions: vec![asked] });
-        let request =
-            message!(messages::ListOffsetsRequest { replica_id: -1, topics: vec![asked], timeout_ms: 5000 });
-        let answer = client.call(&request, 11);
-        if answer.topics[0].partitions[0].offset >= next - 1 {
+        let (error, tiered, _) = client.offset_at(topic, partition, LATEST_TIERED);
+        assert_eq!(error, 0);
+        if tiered >= next - 1 {
             return;
         }
         assert!(Instant::now() < deadline, "{topic}-{partition} is not copied\n{}", broker.log());

@@ -10,10 +10,9 @@ use bytes::Bytes;
 use chronik_protocol::batch::{BatchBuilder, BatchHeader, Compression, split_batches};
 use chronik_protocol::codec::messages;
 use chronik_protocol::codec::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
-use chronik_protocol::codec::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use chronik_protocol::message;
 use chronik_tests::broker::Broker;
-use chronik_tests::object_store::{Kind, ObjectStore, TIERED, tiered_broker};
+use chronik_tests::object_store::{Kind, LATEST_TIERED, ObjectStore, TIERED, tiered_broker};
 use chronik_tests::random::Random;
 use chronik_tests::transactions::Producer;
 use chronik_tests::wire::{Client, fetch_request, produce_request};
@@ -109,19 +108,11 @@ impl Written {
 
 /// ListOffsets of partition 0.
 fn offset_at(client: &mut Client, timestamp: i64) -> (i16, i64, i64) {
-    let partition =
-        message!(ListOffsetsPartition { partition_index: 0, current_leader_epoch: -1, timestamp: timestamp });
-    let topic = message!(ListOffsetsTopic { name: TOPIC.into(), partitions: vec![partition] });
-    let request =
-        message!(messages::ListOffsetsRequest { replica_id: -1, topics: vec![topic], timeout_ms: 5000 });
-    let answer = client.call(&request, 11);
-    let partition = &answer.topics[0].partitions[0];
-    (partition.error_code, partition.offset, partition.timestamp)
+    client.offset_at(TOPIC, 0, timestamp)
 }
 
 const EARLIEST: i64 = -2;
 const EARLIEST_LOCAL: i64 = -4;
-const LATEST_TIERED: i64 = -5;
 const EARLIEST_PENDING: i64 = -6;
 
 /// Waits until most of the log is in the bucket alone.

@@ -1,7 +1,7 @@
 //! Threads for what nobody waits for: copying, tidying, comparing.
 //!
-//! They are few, and used for nothing else, since a checksum or a signature over megabytes would keep a worker from answering clients; and
-//! of a lower priority, since with every core busy clients come first.
+//! They are few, and used for nothing else, since a checksum or a signature over megabytes would keep a worker from answering
+//! clients; and of a lower priority, since with every core busy clients come first.
 
 use std::io;
 
