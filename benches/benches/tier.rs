@@ -132,7 +132,7 @@ async fn measure() {
     appends(&engine, &tier).await;
     let mut left = Vec::new();
     bucket.list("", |object| left.push(object.name)).await.expect("a listing");
-    bucket.delete(&left).await.expect("a deletion");
+    bucket.delete(&left).await.all().expect("a deletion");
 }
 
 /// Copying a segment, without and with its proof, against the same bytes from memory.

@@ -14,6 +14,7 @@ use object_store::{
 };
 
 use crate::backend::{Backend, BackendError};
+use crate::limits::MANIFEST_BYTES_MAX;
 use crate::metrics as names;
 
 /// Names that one deletion asks for at most; Amazon's bound.
@@ -57,6 +58,25 @@ pub struct Listed {
     pub size: u64,
     /// When it was written, ms.
     pub modified_ms: i64,
+}
+
+/// What became of a deletion.
+#[derive(Debug, Default)]
+pub struct Deleted {
+    /// Objects that are gone for certain; of a failed request none is counted.
+    pub gone: Vec<String>,
+    /// What kept others from going.
+    pub failed: Option<BucketError>,
+}
+
+impl Deleted {
+    /// All of them, or an error.
+    ///
+    /// # Errors
+    /// What kept any from going.
+    pub fn all(self) -> Result<(), BucketError> {
+        self.failed.map_or(Ok(()), Err)
+    }
 }
 
 /// One bucket, or a part of one.
@@ -121,13 +141,21 @@ impl Bucket {
         Ok(Parts { upload })
     }
 
-    /// The whole object.
+    /// The whole object, of at most [`MANIFEST_BYTES_MAX`] bytes.
     ///
     /// # Errors
     /// [`BucketError`].
     pub async fn get(&self, name: &str) -> Result<Bytes, BucketError> {
-        let read = async { self.store.get(&path(name)).await?.bytes().await };
-        measured("get", read).await.inspect(|bytes| count_read(bytes.len()))
+        let answer = measured("get", self.store.get(&path(name))).await?;
+        if answer.meta.size > MANIFEST_BYTES_MAX {
+            return Err(BucketError::Failed(format!(
+                "{name} has {} bytes, which is too large",
+                answer.meta.size
+            )));
+        }
+        let bytes = answer.bytes().await.map_err(|error| translate(&error))?;
+        count_read(bytes.len());
+        Ok(bytes)
     }
 
     /// A part of the object; all of it, or an error.
@@ -220,22 +248,39 @@ impl Bucket {
         measured("head", self.store.head(&path(name))).await.map(|meta| meta.size)
     }
 
-    /// Deletes objects; one that is not there counts as deleted.
-    ///
-    /// # Errors
-    /// [`BucketError`]; some may be gone.
-    pub async fn delete(&self, objects: &[String]) -> Result<(), BucketError> {
+    /// Deletes objects; one that is not there counts as deleted. One that stays keeps none of the others.
+    pub async fn delete(&self, objects: &[String]) -> Deleted {
+        let mut deleted = Deleted::default();
         for batch in objects.chunks(DELETE_BATCH) {
             let paths: Vec<_> = batch.iter().map(|name| Ok(path(name))).collect();
             let mut outcomes = self.store.delete_stream(stream::iter(paths).boxed());
+            let mut failed = None;
             while let Some(outcome) = outcomes.next().await {
                 match measured("delete", std::future::ready(outcome)).await {
                     Ok(_) | Err(BucketError::NotFound(_)) => {}
-                    Err(error) => return Err(error),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            match failed {
+                None => deleted.gone.extend_from_slice(batch),
+                // The stores do not all say which.
+                Some(BucketError::Denied(_)) => self.delete_each(batch, &mut deleted).await,
+                failed => {
+                    deleted.failed = failed;
+                    break;
                 }
             }
         }
-        Ok(())
+        deleted
+    }
+
+    async fn delete_each(&self, objects: &[String], deleted: &mut Deleted) {
+        for name in objects {
+            match measured("delete", self.store.delete(&path(name))).await {
+                Ok(()) | Err(BucketError::NotFound(_)) => deleted.gone.push(name.clone()),
+                Err(error) => deleted.failed = Some(error),
+            }
+        }
     }
 
     /// Objects whose names begin with the folder `prefix`, in any order, handed to `each` as they come.

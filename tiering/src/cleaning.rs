@@ -7,13 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chronik_engine::log::{CleanError, CleanPass, RemoteFate, RemoteSegment, Span};
 use chronik_protocol::batch::{BatchView, split_batches};
-use tokio::sync::watch;
 
 use crate::copy::{CopyError, Source, Upload, prove, remote};
 use crate::limits::PROOF_BYTES;
 use crate::read::{encode_index, read_tail};
 use crate::segment::{Block, SegmentError, SegmentWriter, Tail, check_block};
-use crate::tier::{Tier, entry};
+use crate::tier::{Change, CommitError, Standing, Tier, entry};
+
+/// How often a change of the manifest is tried.
+const SWAP_TRIES: usize = 3;
 
 /// How fast a cleaning goes.
 pub trait Pace: Send {
@@ -27,7 +29,12 @@ type Judged = (Vec<Bytes>, bool);
 impl Tier {
     /// Whether the logs agree with the manifest, so that a cleaning can count on its list of segments.
     pub async fn may_clean(&self) -> bool {
-        self.leads().await
+        match self.standing() {
+            Standing::Leading(_) => true,
+            Standing::Idle => self.leads().await,
+            // The tasks try on, and nobody else has to wait for what they wait for.
+            Standing::Trying(_) | Standing::Replaced(_) => false,
+        }
     }
 
     /// Cleans the remote part of a pass that wants it. `pace` says how fast, and whether to go on.
@@ -39,9 +46,16 @@ impl Tier {
         mut pass: CleanPass,
         pace: &mut impl Pace,
     ) -> (CleanPass, Result<(), CleanError>) {
-        if !self.leads().await {
+        if !self.may_clean().await {
             let reason = "this broker does not write to the bucket now".to_owned();
             return (pass, Err(CleanError::Remote(reason)));
+        }
+        let mapped;
+        (pass, mapped) = self.map_remote(pass, pace).await;
+        match mapped {
+            Ok(true) => {}
+            Ok(false) => return (pass, Ok(())),
+            Err(error) => return (pass, Err(CleanError::Remote(error.to_string()))),
         }
         for segment in pass.remote() {
             let cleaned;
@@ -55,8 +69,43 @@ impl Tier {
                 }
             }
         }
-        pass.remote_done();
-        (pass, Ok(()))
+        let done = pass.remote_done().await;
+        (pass, done)
+    }
+
+    /// Tells the pass of the keys in object storage that it does not know. False when the rest is for later.
+    async fn map_remote(
+        &self,
+        mut pass: CleanPass,
+        pace: &mut impl Pace,
+    ) -> (CleanPass, Result<bool, CopyError>) {
+        for segment in pass.remote() {
+            if segment.next_offset <= pass.remote_dirty() {
+                continue;
+            }
+            let tail = match read_tail(&self.bucket, &segment.object, Some(segment.tail_bytes)).await {
+                Ok((tail, _)) => Arc::new(tail),
+                Err(error) => return (pass, Err(CopyError::Unproven(error.to_string()))),
+            };
+            for group in groups(&tail) {
+                let aborted = tail.clone();
+                let learnt;
+                let learn = move |pass: &mut CleanPass, begin: u64, bytes: &Bytes, group: &[Block]| {
+                    learn(pass, group, begin, bytes, &aborted)
+                };
+                (pass, learnt) = self.with_group(pass, &segment, &group, learn).await;
+                match learnt {
+                    Ok(true) => {}
+                    // The map is full: what it has is worth a cleaning.
+                    Ok(false) => return (pass, Ok(true)),
+                    Err(error) => return (pass, Err(error)),
+                }
+                if !pace.spent(bytes_of(&group)).await {
+                    return (pass, Ok(false));
+                }
+            }
+        }
+        (pass, Ok(true))
     }
 
     /// One segment. False when the rest is for later.
@@ -163,7 +212,10 @@ impl Tier {
         mut upload: Upload<'_>,
     ) -> Result<bool, CopyError> {
         let finished = writer.finish(tail.aborted.clone(), tail.epochs.clone());
-        upload.push(finished.tail_bytes.clone()).await?;
+        if let Err(error) = upload.push(finished.tail_bytes.clone()).await {
+            upload.give_up().await;
+            return Err(error.into());
+        }
         upload.finish().await?;
         prove(&self.bucket, object, &finished).await?;
         let new = remote(object, span, &finished);
@@ -171,28 +223,41 @@ impl Tier {
         let removed = vec![old.object.to_string()];
         let index = encode_index(&finished.tail);
         let log = pass.log().clone();
-        // A cleaning ends with the broker like everything else; until then it tries.
-        let (_never, mut stopping) = watch::channel(false);
-        self.commit(added, removed, &mut stopping, || log.swap_remote(old, new, index).map(Some))
-            .await
-            .map(|()| true)
-            .or_else(|error| match error {
+        // Other logs wait for their turn: what does not succeed now is cleaned again in another pass.
+        let change = Change { added, removed, tries: Some(SWAP_TRIES) };
+        self.commit(change, || log.swap_remote(old, new, index).map(Some)).await.map(|()| true).or_else(
+            |error| match error {
                 // Deleted meanwhile, by retention or with its topic.
-                crate::tier::CommitError::Log(_) => Ok(true),
+                CommitError::Log(_) => Ok(true),
                 error => Err(CopyError::Manifest(error.to_string())),
-            })
+            },
+        )
     }
 
-    /// Reads a run of blocks and asks the pass about each batch, where that may take its time.
+    /// Reads a run of blocks and asks the pass about each batch.
     async fn judge_group(
         &self,
-        mut pass: CleanPass,
+        pass: CleanPass,
         segment: &Arc<RemoteSegment>,
         group: &[Block],
         counted: bool,
     ) -> (CleanPass, Result<Judged, CopyError>) {
+        let judge = move |pass: &mut CleanPass, begin: u64, bytes: &Bytes, group: &[Block]| {
+            judge(pass, group, begin, bytes, counted)
+        };
+        self.with_group(pass, segment, group, judge).await
+    }
+
+    /// Reads a run of blocks, and looks at it where that may take its time.
+    async fn with_group<T: Default + Send + 'static>(
+        &self,
+        mut pass: CleanPass,
+        segment: &Arc<RemoteSegment>,
+        group: &[Block],
+        look: impl FnOnce(&mut CleanPass, u64, &Bytes, &[Block]) -> Result<T, CopyError> + Send + 'static,
+    ) -> (CleanPass, Result<T, CopyError>) {
         let (Some(first), Some(last)) = (group.first(), group.last()) else {
-            return (pass, Ok((Vec::new(), false)));
+            return (pass, Ok(T::default()));
         };
         let begin = first.position;
         let bytes = match self.bucket.get_range(&segment.object, begin..last.range().end).await {
@@ -201,11 +266,42 @@ impl Tier {
         };
         let group = group.to_vec();
         let judging = tokio::task::spawn_blocking(move || {
-            let judged = judge(&mut pass, &group, begin, &bytes, counted);
-            (pass, judged)
+            let looked = look(&mut pass, begin, &bytes, &group);
+            (pass, looked)
         });
-        judging.await.expect("judging a batch does not panic")
+        judging.await.expect("looking at a batch does not panic")
     }
+}
+
+/// False when the pass has no room for more.
+fn learn(
+    pass: &mut CleanPass,
+    group: &[Block],
+    begin: u64,
+    bytes: &Bytes,
+    tail: &Tail,
+) -> Result<bool, CopyError> {
+    for block in group {
+        let at = (block.position - begin) as usize;
+        let block_bytes = bytes.slice(at..at + block.length as usize);
+        check_block(block, &block_bytes)?;
+        for batch in split_batches(block_bytes) {
+            let wrong = |reason: String| SegmentError::Batch { position: block.position, reason };
+            let view = BatchView::new(&batch).map_err(|error| wrong(error.to_string()))?;
+            let header = view.header();
+            // A log that was not compacted when it was copied has what was aborted.
+            let is_aborted = header.is_transactional()
+                && tail.aborted.iter().any(|txn| {
+                    txn.producer_id == header.producer_id
+                        && (txn.first_offset..=txn.last_offset).contains(&header.base_offset)
+                });
+            let skipped = header.is_control() || is_aborted || header.last_offset() < pass.remote_dirty();
+            if !skipped && !pass.map_remote(&view).map_err(|error| wrong(error.to_string()))? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 fn judge(

@@ -17,12 +17,15 @@ use crate::limits::COPY_ROUND_SEGMENTS;
 use crate::metrics as names;
 use crate::plan::{Backlog, order};
 use crate::read::encode_index;
-use crate::tier::{CommitError, Tier, entry};
+use crate::tier::{Change, CommitError, Tier, entry};
 
 /// After a failure a partition waits from this on, doubling.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// And no longer than this.
 const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// So long after it could have been tried again a failure is forgotten.
+const FAILURE_KEPT: Duration = Duration::from_secs(600);
 
 /// A partition with something to copy.
 struct Candidate {
@@ -74,7 +77,9 @@ impl Tier {
 
     fn candidates(&self, failures: &Failures) -> Vec<Candidate> {
         let now_ms = self.now_ms();
-        let (now, failures) = (Instant::now(), failures.lock());
+        let (now, mut failures) = (Instant::now(), failures.lock());
+        // Of partitions that are no more, nothing is kept.
+        failures.retain(|_, (again, _)| now.saturating_duration_since(*again) < FAILURE_KEPT);
         let mut candidates = Vec::new();
         let mut backlogs = Vec::new();
         for topic in self.engine.topics().iter() {
@@ -175,8 +180,8 @@ impl Tier {
         let added = vec![entry(&source.topic, source.topic_id, source.partition, &segment)];
         let bytes = segment.bytes;
         let index = encode_index(&finished.tail);
-        let taken =
-            self.commit(added, Vec::new(), stopping, || log.add_remote(segment, index).map(Some)).await;
+        let change = Change { added, ..Change::default() };
+        let taken = self.commit(change, || log.add_remote(segment, index).map(Some)).await;
         drop(hold);
         match taken {
             Ok(()) => {

@@ -16,6 +16,7 @@
 //! Must not know: sockets of clients, Kafka's error codes, configuration files. Touches logs only through the engine's
 //! public methods. See [ADR 11](../../docs/adr/0011-tiered-storage.md).
 
+mod adopt;
 pub mod backend;
 mod bandwidth;
 pub mod bucket;

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::HashMap;
+use std::io::Read;
 
 use bytes::Bytes;
 use chronik_engine::keys::PartitionId;
@@ -99,10 +100,15 @@ fn decode(bytes: &[u8]) -> Result<(MetaCopy, i64), String> {
     if head[10..14] != crc32c::crc32c(body).to_be_bytes() {
         return Err("its CRC-32C does not match".to_owned());
     }
-    let most = MANIFEST_BYTES_MAX as usize;
-    let body = zstd::stream::decode_all(std::io::Read::take(body, most as u64))
+    let mut raw = Vec::new();
+    let decoder = zstd::stream::Decoder::new(body).map_err(|error| error.to_string())?;
+    std::io::Read::take(decoder, MANIFEST_BYTES_MAX + 1)
+        .read_to_end(&mut raw)
         .map_err(|error| error.to_string())?;
-    let value = MetaValue::decode(&*body).map_err(|error| error.to_string())?;
+    if raw.len() as u64 > MANIFEST_BYTES_MAX {
+        return Err(format!("it has more than {MANIFEST_BYTES_MAX} bytes"));
+    }
+    let value = MetaValue::decode(&*raw).map_err(|error| error.to_string())?;
     let copy = MetaCopy {
         entries: value.entries.into_iter().map(|pair| (pair.key, pair.value)).collect(),
         logs: value.logs.into_iter().map(|pair| (PartitionId(pair.partition), pair.value)).collect(),
@@ -117,10 +123,13 @@ fn decode(bytes: &[u8]) -> Result<(MetaCopy, i64), String> {
 /// segments would count as a deleted topic's. Who wants it all the same takes the damaged one away.
 pub async fn newest(bucket: &Bucket, cluster_id: &str) -> Result<Option<(MetaCopy, i64)>, ChainError> {
     let mut epochs = bucket.children(&format!("meta/{cluster_id}")).await?;
+    // Other things may lie there.
+    epochs.retain(|epoch| epoch.parse::<u64>().is_ok());
     epochs.sort();
     while let Some(epoch) = epochs.pop() {
         let folder = format!("meta/{cluster_id}/{epoch}");
         let mut copies = bucket.children(&folder).await?;
+        copies.retain(|copy| copy.strip_suffix(".meta").is_some_and(|number| number.parse::<u64>().is_ok()));
         copies.sort();
         if let Some(copy) = copies.pop() {
             let name = format!("{folder}/{copy}");
@@ -159,7 +168,10 @@ impl Tier {
     }
 
     async fn save_meta(&self, stopping: &mut watch::Receiver<bool>) -> Result<(), CopyError> {
-        let Standing::Leading(epoch) = self.standing() else { return Ok(()) };
+        let epoch = self.epoch();
+        if epoch == 0 || matches!(self.standing(), Standing::Replaced(_)) {
+            return Ok(());
+        }
         let mut saved = self.saved_meta.lock().await;
         let copy = self.engine.copy_meta().await.map_err(|error| CopyError::Log(error.into()))?;
         if saved.copy.as_ref() == Some(&copy) {
@@ -180,15 +192,20 @@ impl Tier {
             saved.next += 1;
             return Err(BucketError::Failed("an earlier copy has arrived after all".to_owned()).into());
         }
-        match saved.next.checked_sub(KEPT) {
-            Some(old) => self.bucket.delete(&[name_of(old)]).await?,
-            None if saved.next == 0 => self.forget_old_meta(epoch).await?,
-            None => {}
-        }
+        let number = saved.next;
         saved.next += 1;
         saved.at = Some(Instant::now());
         saved.topics = topics_of(&copy);
         saved.copy = Some(copy);
+        drop(saved);
+        let forgotten = match number.checked_sub(KEPT) {
+            Some(old) => self.bucket.delete(&[name_of(old)]).await.all(),
+            None if number == 0 => self.forget_old_meta(epoch).await,
+            None => Ok(()),
+        };
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "old copies of topics and groups stay in object storage");
+        }
         Ok(())
     }
 }
@@ -204,7 +221,7 @@ impl Tier {
                 needless.extend(names.iter().map(|name| format!("{folder}/{old}/{name}")));
             }
         }
-        self.bucket.delete(&needless).await
+        self.bucket.delete(&needless).await.all()
     }
 }
 

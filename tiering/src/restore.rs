@@ -18,13 +18,13 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::bucket::{Bucket, BucketError, Listed};
-use crate::copy::SEGMENTS;
+use crate::copy::{SEGMENTS, topic_folder};
 use crate::limits::TAILS_AT_ONCE;
 use crate::manifest::{
     ChainError, ChainState, Entry, TakeOverError, end_chain, newest_epoch, open_chain, read_chain,
 };
 use crate::meta;
-use crate::read::{encode_index, read_tail};
+use crate::read::{TailError, encode_index, read_tail};
 use crate::segment::{Producers, Tail};
 
 /// How to restore.
@@ -55,7 +55,24 @@ pub struct RestoreReport {
     pub clamped: Vec<Clamped>,
     /// What is wrong with the bucket.
     pub faults: Vec<String>,
+    /// Objects of these topics that the manifest does not name: left by copies that were cut short, or by a manifest that
+    /// has lost its end. A broker deletes them once its grace time for orphans has passed since the restore.
+    pub unnamed: Unnamed,
 }
+
+/// Objects that the manifest does not name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Unnamed {
+    /// How many.
+    pub count: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The first of them, by name.
+    pub first: Vec<String>,
+}
+
+/// Names of objects that are told.
+const UNNAMED_TOLD: usize = 100;
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -214,7 +231,12 @@ pub async fn restore(
     // A dry run writes to memory, to find out what becomes of offsets.
     let store = store.unwrap_or(&scratch);
     {
-        let tier = TierStateValue { epoch: epoch + 1, claim, next_delta: 1, ..TierStateValue::default() };
+        let tier = TierStateValue {
+            epoch: epoch + 1,
+            claim,
+            restored_ms: options.now_ms,
+            ..TierStateValue::default()
+        };
         let restored = Restored { meta, logs: gathered.logs, garbage: gathered.garbage, tier };
         let clamped = chronik_engine::restore::restore(store, restored).await?;
         report.clamped = clamped.into_iter().map(Clamped::from).collect();
@@ -228,7 +250,13 @@ fn nothing_in(bucket: &Bucket) -> RestoreFailure {
 }
 
 async fn which_cluster(bucket: &Bucket, asked: Option<&str>) -> Result<String, RestoreFailure> {
-    let mut there = bucket.children("manifest").await?;
+    let mut there = Vec::new();
+    for folder in bucket.children("manifest").await? {
+        // Other things may lie there, and a cluster is what has an epoch.
+        if newest_epoch(bucket, &folder).await?.is_some() {
+            there.push(folder);
+        }
+    }
     there.sort();
     let place = bucket.place();
     match (asked, &there[..]) {
@@ -282,6 +310,7 @@ async fn gather(
         sizes.insert(object.name, object.size);
     };
     bucket.list(SEGMENTS, note).await?;
+    report.unnamed = unnamed(&sizes, chain, topics);
     let partitions: HashMap<Uuid, usize> =
         topics.iter().map(|(id, topic)| (*id, topic.partitions.len())).collect();
     let mut by_log: BTreeMap<(Uuid, u32), Vec<RemoteSegment>> = BTreeMap::new();
@@ -318,6 +347,22 @@ async fn gather(
     }
     let names = topics.iter().map(|(id, topic)| (*id, topic.name.clone())).collect();
     Ok(Gathered { logs, garbage, names })
+}
+
+fn unnamed(sizes: &HashMap<String, u64>, chain: &ChainState, topics: &[(Uuid, TopicValue)]) -> Unnamed {
+    let folders: HashSet<String> = topics.iter().map(|(id, topic)| topic_folder(&topic.name, *id)).collect();
+    let is_of_a_topic = |name: &str| name.split('/').nth(1).is_some_and(|folder| folders.contains(folder));
+    let mut found = Unnamed::default();
+    for (name, size) in sizes {
+        if is_of_a_topic(name) && !chain.entries.contains_key(name) {
+            found.count += 1;
+            found.bytes += size;
+            found.first.push(name.clone());
+        }
+    }
+    found.first.sort_unstable();
+    found.first.truncate(UNNAMED_TOLD);
+    found
 }
 
 /// Of the segments of a log the newest run without a gap: what is before a gap cannot be reached by reading on.
@@ -387,6 +432,10 @@ async fn read_tails(
         progress(done, all);
         match tail {
             Ok((tail, _)) => drop(tails.entry(key).or_default().insert(place, tail)),
+            // It can be asked again, and without its producers a retry would be written twice.
+            Err(TailError::Bucket(error)) if !matches!(error, BucketError::NotFound(_)) => {
+                return Err(error.into());
+            }
             Err(error) => report.faults.push(format!("{object}: {error}")),
         }
     }

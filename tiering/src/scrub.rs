@@ -1,13 +1,14 @@
 //! Compares what the manifest, the bucket and the logs say of each other, reads a sample of blocks, and removes what
 //! uploads that were cut short have left.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::bucket::{BucketError, Listed};
 use crate::copy::{SEGMENTS, topic_folder};
+use crate::manifest::{ChainError, read_chain};
 use crate::metrics as names;
 use crate::read::read_tail;
 use crate::segment::check_block;
@@ -36,6 +37,9 @@ pub struct ScrubReport {
     /// What is wrong.
     pub faults: Vec<String>,
 }
+
+/// How often the manifest is read until it is of one moment with the logs.
+const MANIFEST_TRIES: usize = 5;
 
 impl ScrubReport {
     fn fault(&mut self, fault: String) {
@@ -80,6 +84,7 @@ impl Tier {
         self.bucket.list(SEGMENTS, |object| drop(listed.insert(object.name.clone(), object))).await?;
         report.objects = listed.len();
         let entries = self.entries();
+        let mut gone = HashSet::new();
         let offset = self.next_sample(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             let segment = &entry.segment;
@@ -100,12 +105,17 @@ impl Tier {
                 // Copied, or deleted, since the listing.
                 None if self.is_gone(&segment.object).await? => {
                     report.fault(format!("{} is missing in the bucket", segment.object));
+                    gone.insert(segment.object.clone());
                 }
                 None => {}
             }
         }
         self.check_logs(&mut report);
-        self.remove_orphans(&mut report, listed, begun_ms).await?;
+        let named = self.check_manifest(&mut report, &gone).await?;
+        if let Some(named) = named {
+            listed.retain(|name, _| !named.contains(name));
+            self.remove_orphans(&mut report, listed, begun_ms).await?;
+        }
         metrics::gauge!(names::SCRUB_FAULTS).set(report.faults.len() as f64);
         Ok(report)
     }
@@ -176,19 +186,20 @@ impl Tier {
         unnamed: HashMap<String, Listed>,
         begun_ms: i64,
     ) -> Result<(), BucketError> {
-        let garbage: std::collections::HashSet<String> =
-            self.engine.garbage(usize::MAX).await.unwrap_or_default().into_iter().collect();
-        let now_named: std::collections::HashSet<String> =
-            self.entries().into_iter().map(|entry| entry.segment.object).collect();
+        let Ok(garbage) = self.engine.garbage(usize::MAX).await else { return Ok(()) };
+        let Ok(state) = self.engine.tier_state().await else { return Ok(()) };
+        let garbage: HashSet<String> = garbage.into_iter().collect();
+        let in_use = self.in_use();
         let ours = self.topic_folders();
         let mut old = Vec::new();
         let mut asked = 0;
         for (name, object) in unnamed {
-            let on_its_way = self.on_their_way.lock().contains(&name);
-            if garbage.contains(&name) || now_named.contains(&name) || on_its_way {
+            if garbage.contains(&name) || in_use.contains(&name) {
                 continue;
             }
-            if begun_ms.saturating_sub(object.modified_ms) < self.options.orphan_grace.as_millis() as i64 {
+            // What a restore has told of stays as long from there on.
+            let since_ms = object.modified_ms.max(state.restored_ms);
+            if begun_ms.saturating_sub(since_ms) < self.options.orphan_grace.as_millis() as i64 {
                 report.orphans_young += 1;
                 continue;
             }
@@ -203,17 +214,76 @@ impl Tier {
             }
         }
         if !old.is_empty() && self.still_leads().await {
-            self.bucket.delete(&old).await?;
-            report.orphans_removed = old.len();
-            metrics::counter!(names::OBJECTS_DELETED).increment(old.len() as u64);
+            let in_use = self.in_use();
+            old.retain(|name| !in_use.contains(name));
+            let deleted = self.bucket.delete(&old).await;
+            report.orphans_removed = deleted.gone.len();
+            metrics::counter!(names::OBJECTS_DELETED).increment(deleted.gone.len() as u64);
+            deleted.all()?;
         }
         Ok(())
     }
 
-    /// Asks the bucket, by a change of nothing, whether this broker writes there: one that has been idle does not know.
-    async fn still_leads(&self) -> bool {
-        let (_never, mut stopping) = watch::channel(false);
-        self.leads().await && self.commit(Vec::new(), Vec::new(), &mut stopping, || Ok(None)).await.is_ok()
+    /// Objects that are being written, or that a log names: in this order, for they go from the one to the other.
+    fn in_use(&self) -> HashSet<String> {
+        let mut in_use = self.on_their_way.lock().clone();
+        in_use.extend(self.entries().into_iter().map(|entry| entry.segment.object));
+        in_use
+    }
+
+    /// Reads the manifest as a restore would, and has it mended where it does not say what the logs say. Returns what it
+    /// names; `None` when nothing can be said of it.
+    async fn check_manifest(
+        &self,
+        report: &mut ScrubReport,
+        gone: &HashSet<String>,
+    ) -> Result<Option<HashSet<String>>, BucketError> {
+        let cluster_id = self.engine.cluster_id();
+        for _ in 0..MANIFEST_TRIES {
+            if !self.leads().await {
+                return Ok(None);
+            }
+            let chain = match read_chain(&self.bucket, cluster_id, self.epoch()).await {
+                Ok(chain) => chain,
+                Err(ChainError::Bucket(error)) if !matches!(error, BucketError::NotFound(_)) => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    report.fault(format!("the manifest: {error}; it is written anew"));
+                    // Under a number that no snapshot has.
+                    if !self.still_leads().await {
+                        return Ok(None);
+                    }
+                    self.snapshot_now().await?;
+                    continue;
+                }
+            };
+            let Ok(garbage) = self.engine.garbage(usize::MAX).await else { return Ok(None) };
+            // Of one moment; if more was written since, another is looked for.
+            let Some(entries) = self.entries_at(chain.next).await else { continue };
+            let mut unsure = false;
+            for entry in &entries {
+                let object = &entry.segment.object;
+                if chain.entries.get(object) != Some(entry) && !gone.contains(object) {
+                    report.fault(format!("the manifest did not name {object}; it is added"));
+                    self.unsure.lock().insert(object.clone());
+                    unsure = true;
+                }
+            }
+            let known: HashSet<&String> =
+                entries.iter().map(|entry| &entry.segment.object).chain(&garbage).collect();
+            for (object, entry) in &chain.entries {
+                if !known.contains(object) && !entry.topic.is_empty() && !self.unsure.lock().contains(object)
+                {
+                    report.fault(format!("the manifest names {object}, which no log has: it is left alone"));
+                }
+            }
+            if unsure || !self.unsure.lock().is_empty() {
+                self.still_leads().await;
+            }
+            return Ok(Some(chain.entries.into_keys().collect()));
+        }
+        Ok(None)
     }
 
     async fn is_of_ours(&self, object: &str, asked: &mut usize) -> bool {
@@ -223,7 +293,7 @@ impl Tier {
     }
 
     /// The folders below [`SEGMENTS`] of the topics there are.
-    fn topic_folders(&self) -> std::collections::HashSet<String> {
+    fn topic_folders(&self) -> HashSet<String> {
         self.engine.topics().iter().map(|topic| topic_folder(&topic.name, topic.id)).collect()
     }
 }

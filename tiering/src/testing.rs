@@ -10,6 +10,7 @@ use chronik_engine::store::{MemoryStore, Store};
 use chronik_engine::topic::TopicOverrides;
 use chronik_engine::{Engine, EngineOptions};
 use chronik_protocol::batch::{BatchBuilder, TargetCompression, TimestampType, ValidateOptions, validate};
+use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -29,7 +30,7 @@ pub(crate) const NOW_MS: i64 = 1_700_000_000_000;
 /// A store in memory that fails, or sends wrong bytes, when told to.
 #[derive(Debug, Default)]
 pub(crate) struct Faulty {
-    pub(crate) inner: InMemory,
+    pub(crate) inner: Arc<InMemory>,
     /// Requests that fail from now on.
     pub(crate) failures: AtomicUsize,
     /// GETs that come with a wrong byte from now on.
@@ -38,6 +39,10 @@ pub(crate) struct Faulty {
     pub(crate) gets: AtomicUsize,
     /// Puts that arrive, but whose answer is lost.
     pub(crate) lost_answers: AtomicUsize,
+    /// What puts begin with that fail; empty is none.
+    pub(crate) away: Mutex<&'static str>,
+    /// Objects that may not be deleted.
+    pub(crate) held: Mutex<Vec<String>>,
     /// Names of puts, in their order.
     pub(crate) puts: Mutex<Vec<String>>,
 }
@@ -66,6 +71,10 @@ impl Faulty {
 impl ObjectStore for Faulty {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         self.check()?;
+        let away = *self.away.lock();
+        if !away.is_empty() && location.as_ref().starts_with(away) {
+            return Err(failure());
+        }
         self.puts.lock().push(location.to_string());
         let put = self.inner.put_opts(location, payload, options).await?;
         if take(&self.lost_answers) { Err(failure()) } else { Ok(put) }
@@ -101,7 +110,27 @@ impl ObjectStore for Faulty {
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
-        self.inner.delete_stream(locations)
+        let held = self.held.lock().clone();
+        let denied = move |path: &Path| held.iter().any(|held| held == path.as_ref());
+        let allowed = locations.map(move |location| match location {
+            Ok(path) if denied(&path) => Err(object_store::Error::PermissionDenied {
+                path: path.to_string(),
+                source: "it is held".into(),
+            }),
+            location => location,
+        });
+        // The store in memory gives up at the first error, and this one shall not.
+        let inner = self.inner.clone();
+        allowed
+            .then(move |location| {
+                let inner = inner.clone();
+                async move {
+                    let path = location?;
+                    let one = futures_util::stream::iter([Ok(path.clone())]).boxed();
+                    inner.delete_stream(one).next().await.unwrap_or(Ok(path))
+                }
+            })
+            .boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::limits::GARBAGE_TURN;
 use crate::metrics as names;
-use crate::tier::{CommitError, Tier};
+use crate::tier::{Change, CommitError, Tier};
 
 impl Tier {
     pub(crate) async fn keep_tidy(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
@@ -20,7 +20,7 @@ impl Tier {
                 continue;
             }
             self.apply_retention();
-            if let Err(error) = self.collect_garbage(&mut stopping).await {
+            if let Err(error) = self.collect_garbage().await {
                 tracing::debug!(%error, "objects that nothing needs wait for the next turn");
             }
             if let Err(error) = self.save_meta_if_due(&mut stopping).await {
@@ -48,14 +48,15 @@ impl Tier {
     }
 
     /// Takes garbage out of the manifest, and deletes what has been out of it for long enough.
-    async fn collect_garbage(&self, stopping: &mut watch::Receiver<bool>) -> Result<(), CommitError> {
+    async fn collect_garbage(&self) -> Result<(), CommitError> {
         let garbage = self.engine.garbage(GARBAGE_TURN).await?;
         let new: Vec<String> = {
             let condemned = self.condemned.lock();
             garbage.iter().filter(|object| !condemned.contains_key(*object)).cloned().collect()
         };
         if !new.is_empty() {
-            self.commit(Vec::new(), new.clone(), stopping, || Ok(None)).await?;
+            let change = Change { removed: new.clone(), ..Change::default() };
+            self.commit(change, || Ok(None)).await?;
             let until = Instant::now() + self.options.delete_delay;
             self.condemned.lock().extend(new.into_iter().map(|object| (object, until)));
         }
@@ -67,14 +68,15 @@ impl Tier {
         if due.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.bucket.delete(&due).await {
-            tracing::warn!(%error, "objects could not be deleted; trying again");
-            return Ok(());
+        let deleted = self.bucket.delete(&due).await;
+        if let Some(error) = deleted.failed {
+            let left = due.len() - deleted.gone.len();
+            tracing::warn!(%error, left, "objects could not be deleted; trying again");
         }
-        metrics::counter!(names::OBJECTS_DELETED).increment(due.len() as u64);
-        self.engine.forget_garbage(&due).await?;
+        metrics::counter!(names::OBJECTS_DELETED).increment(deleted.gone.len() as u64);
+        self.engine.forget_garbage(&deleted.gone).await?;
         let mut condemned = self.condemned.lock();
-        for object in &due {
+        for object in &deleted.gone {
             condemned.remove(object);
         }
         Ok(())

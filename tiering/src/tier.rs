@@ -11,21 +11,19 @@ use chronik_engine::Engine;
 use chronik_engine::error::{ReadError, TierError};
 use chronik_engine::log::{LogRead, PartitionLog, RemoteSegment, Span};
 use chronik_engine::store::{StoreError, Ticket};
-use chronik_protocol::batch::BatchHeader;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, OnceCell, watch};
+use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::adopt::AdoptError;
 use crate::bandwidth::Bandwidth;
 use crate::bucket::{Backoff, Bucket, BucketError};
 use crate::copy::Source;
-use crate::limits::COPY_SCAN_BYTES;
-use crate::manifest::{AppendError, Chain, ClaimError, Entry, Kind, claim};
+use crate::manifest::{AppendError, Chain, Claim, ClaimError, Entry, Kind, claim};
 use crate::meta::SavedMeta;
 use crate::metrics as names;
-use crate::read::{Limits, ReadOptions, RemoteError, RemoteReader, TailError, read_tail};
-use crate::segment::SegmentWriter;
+use crate::read::{Limits, ReadOptions, RemoteError, RemoteReader};
 
 /// What the operator has set.
 pub struct TierOptions {
@@ -102,6 +100,8 @@ impl From<Bucket> for Buckets {
 
 enum Lead {
     Not,
+    /// The epoch was taken, and the logs are not in line with the manifest yet.
+    Claimed(Box<Claim>),
     Yes(Box<Chain>),
     Never,
 }
@@ -126,7 +126,28 @@ pub struct Tier {
     pub(crate) saved_meta: tokio::sync::Mutex<SavedMeta>,
     /// Where the next comparison begins with its samples.
     pub(crate) next_sample: Mutex<usize>,
-    wake: Notify,
+    /// Objects of which it is not known whether the manifest says what the logs say.
+    pub(crate) unsure: Mutex<HashSet<String>>,
+    /// True once the broker stops.
+    stop: watch::Sender<bool>,
+}
+
+/// A change of the manifest.
+#[derive(Debug, Default)]
+pub(crate) struct Change {
+    /// Segments that come.
+    pub(crate) added: Vec<Entry>,
+    /// Objects that go.
+    pub(crate) removed: Vec<String>,
+    /// How often it is tried; `None` is until the broker stops.
+    pub(crate) tries: Option<usize>,
+}
+
+impl Change {
+    fn objects(&self) -> impl Iterator<Item = String> {
+        let added = self.added.iter().map(|entry| &entry.segment.object);
+        added.chain(&self.removed).cloned()
+    }
 }
 
 /// Why a change of the manifest did not come about.
@@ -172,7 +193,8 @@ impl Tier {
             condemned: Mutex::new(HashMap::new()),
             saved_meta: tokio::sync::Mutex::new(SavedMeta::default()),
             next_sample: Mutex::new(0),
-            wake: Notify::new(),
+            unsure: Mutex::new(HashSet::new()),
+            stop: watch::channel(false).0,
         })
     }
 
@@ -231,11 +253,6 @@ impl Tier {
         self.standing.lock().clone()
     }
 
-    /// Has the tasks look for something to do now.
-    pub fn wake(&self) {
-        self.wake.notify_waiters();
-    }
-
     /// The epoch that this broker has taken; 0 before it has.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
@@ -247,7 +264,13 @@ impl Tier {
 
     /// Copies and tidies until the broker stops.
     pub async fn run(self: Arc<Self>, stopping: watch::Receiver<bool>) {
-        tokio::join!(self.clone().keep_copying(stopping.clone()), self.clone().keep_tidy(stopping));
+        let mut stop = stopping.clone();
+        let told = async {
+            if stop.wait_for(|stop| *stop).await.is_ok() {
+                self.stop.send_replace(true);
+            }
+        };
+        tokio::join!(self.clone().keep_copying(stopping.clone()), self.clone().keep_tidy(stopping), told);
         if let Some(reader) = self.reader.get() {
             reader.close().await;
         }
@@ -257,7 +280,6 @@ impl Tier {
     pub(crate) async fn next_turn(&self, stopping: &mut watch::Receiver<bool>) -> bool {
         tokio::select! {
             () = tokio::time::sleep(self.options.task_interval) => {}
-            () = self.wake.notified() => {}
             _ = stopping.wait_for(|stop| *stop) => {}
         }
         !*stopping.borrow()
@@ -275,35 +297,56 @@ impl Tier {
 
     /// Sees to it that this broker may write, if it can.
     pub(crate) async fn leads(&self) -> bool {
+        let mut stop = self.stop.subscribe();
+        tokio::select! {
+            leads = self.take_the_lead() => leads,
+            _ = stop.wait_for(|stop| *stop) => false,
+        }
+    }
+
+    async fn take_the_lead(&self) -> bool {
         let mut lead = self.lead.lock().await;
         match *lead {
             Lead::Yes(_) => return true,
             Lead::Never => return false,
-            Lead::Not => {}
+            Lead::Not | Lead::Claimed(_) => {}
         }
-        match claim(&self.engine, &self.bucket, self.now_ms()).await {
-            Ok(claimed) => {
-                if let Err(error) = self.adopt(&claimed.entries).await {
+        let claimed = match std::mem::replace(&mut *lead, Lead::Not) {
+            Lead::Claimed(claimed) => Ok(claimed),
+            _ => claim(&self.engine, &self.bucket, self.now_ms()).await.map(Box::new),
+        };
+        let error = match claimed {
+            Ok(claimed) => match self.adopt(&claimed.entries).await {
+                Ok(()) => {
+                    self.led(&mut lead, claimed.chain);
+                    return true;
+                }
+                Err(AdoptError::Differs(refusal)) => ClaimError::Refused(refusal),
+                Err(error) => {
+                    // The epoch is ours, and need not be taken again.
+                    *lead = Lead::Claimed(claimed);
                     self.tried(&error.to_string());
                     return false;
                 }
-                let epoch = claimed.chain.epoch();
-                tracing::info!(epoch, bucket = self.bucket.place(), "object storage is ours to write");
-                self.epoch.store(epoch, Ordering::Relaxed);
-                *lead = Lead::Yes(Box::new(claimed.chain));
-                *self.standing.lock() = Standing::Leading(epoch);
-                metrics::gauge!(names::LEADING).set(1.0);
-                true
-            }
-            Err(error @ (ClaimError::Replaced { .. } | ClaimError::Lost { .. })) => {
+            },
+            Err(error) => error,
+        };
+        match error {
+            ClaimError::Replaced { .. } | ClaimError::Lost { .. } | ClaimError::Refused(_) => {
                 self.replaced(&mut lead, error.to_string());
-                false
             }
-            Err(error) => {
-                self.tried(&error.to_string());
-                false
-            }
+            error => self.tried(&error.to_string()),
         }
+        false
+    }
+
+    fn led(&self, lead: &mut Lead, chain: Chain) {
+        let epoch = chain.epoch();
+        tracing::info!(epoch, bucket = self.bucket.place(), "object storage is ours to write");
+        self.epoch.store(epoch, Ordering::Relaxed);
+        *lead = Lead::Yes(Box::new(chain));
+        *self.standing.lock() = Standing::Leading(epoch);
+        metrics::gauge!(names::LEADING).set(1.0);
     }
 
     fn tried(&self, reason: &str) {
@@ -326,97 +369,6 @@ impl Tier {
         metrics::gauge!(names::LEADING).set(0.0);
     }
 
-    /// Brings the logs in line with the manifest, which may be ahead by what this directory has done just before it was cut
-    /// short.
-    async fn adopt(&self, entries: &[Entry]) -> Result<(), CommitError> {
-        let topics = self.engine.topics();
-        let garbage = self.engine.garbage(usize::MAX).await?;
-        let mut known: HashMap<Uuid, Vec<Vec<Arc<RemoteSegment>>>> = HashMap::new();
-        let mut sorted: Vec<&Entry> = entries.iter().collect();
-        sorted.sort_by_key(|entry| (entry.topic_id.clone(), entry.partition, entry.base_offset));
-        for entry in sorted {
-            let id = Uuid::from_slice(&entry.topic_id).unwrap_or_default();
-            let object = &entry.segment.object;
-            let log = topics.get_by_id(&id).and_then(|topic| topic.log(entry.partition));
-            let Some(log) = log else {
-                self.engine.add_garbage(object).await?;
-                continue;
-            };
-            let segments = known.entry(id).or_default();
-            let place = usize::try_from(entry.partition).unwrap_or(0);
-            if segments.len() <= place {
-                segments.resize(place + 1, Vec::new());
-            }
-            if segments[place].is_empty() {
-                segments[place] = log.remote_segments();
-            }
-            let is_known = segments[place].iter().any(|segment| *segment.object == **object);
-            if is_known || garbage.contains(object) {
-                continue;
-            }
-            self.adopt_one(log, entry).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether an object that the log does not know may stand for a part of it. Its batches must be the log's own: what was
-    /// written since the manifest named it may have taken its offsets. One that takes another's place was cleaned, and is
-    /// not compared.
-    async fn is_sound(
-        &self,
-        log: &Arc<PartitionLog>,
-        segment: &RemoteSegment,
-        replaces: bool,
-    ) -> Result<bool, CommitError> {
-        let tail = match read_tail(&self.bucket, &segment.object, Some(segment.tail_bytes)).await {
-            Ok((tail, size)) if size == segment.size => tail,
-            Ok(_) | Err(TailError::Segment(_) | TailError::Bucket(BucketError::NotFound(_))) => {
-                return Ok(false);
-            }
-            Err(TailError::Bucket(error)) => return Err(CommitError::Bucket(error)),
-        };
-        if replaces {
-            return Ok(true);
-        }
-        let mut writer = SegmentWriter::new(tail.description.clone());
-        let mut next = segment.base_offset;
-        while next < segment.next_offset {
-            let Ok(batches) = log.read_span(next, segment.next_offset, COPY_SCAN_BYTES).await else {
-                return Ok(false);
-            };
-            let Some(last) = batches.last().and_then(|last| BatchHeader::parse(last).ok()) else { break };
-            next = last.last_offset() + 1;
-            if batches.iter().any(|batch| writer.push(batch).is_err()) {
-                return Ok(false);
-            }
-        }
-        Ok(writer.finish(tail.aborted.clone(), tail.epochs.clone()).tail.blocks == tail.blocks)
-    }
-
-    async fn adopt_one(&self, log: &Arc<PartitionLog>, entry: &Entry) -> Result<(), CommitError> {
-        let segment = RemoteSegment::from_value(entry.base_offset, entry.segment.clone());
-        let object = segment.object.clone();
-        let there = log.remote_segments().into_iter().find(|there| there.base_offset == segment.base_offset);
-        if !self.is_sound(log, &segment, there.is_some()).await? {
-            tracing::warn!(%object, "a segment of the manifest is missing, damaged, or not what the log holds: it is left out");
-            return Ok(self.engine.add_garbage(&object).await?);
-        }
-        let taken = match there {
-            Some(old) => log.swap_remote(&old, segment, bytes::Bytes::new()),
-            None => log.add_remote(segment, bytes::Bytes::new()),
-        };
-        match taken {
-            Ok(ticket) => {
-                ticket.await?;
-                tracing::info!(%object, "took in a segment that was copied just before the last stop");
-            }
-            // Deleted since: the object goes.
-            Err(TierError::Deleted | TierError::NoPlace { .. }) => self.engine.add_garbage(&object).await?,
-            Err(error) => return Err(error.into()),
-        }
-        Ok(())
-    }
-
     /// A name for a new object, which counts as on its way until the answer is dropped.
     pub(crate) fn new_object(&self, source: &Source, span: &Span) -> OnItsWay<'_> {
         let number = self.uploads.fetch_add(1, Ordering::Relaxed);
@@ -426,40 +378,56 @@ impl Tier {
     }
 
     /// Changes the manifest, and then the logs by `then`, before anybody else changes it. Tries until it is done, or
-    /// another broker has taken over, or this one stops.
+    /// the change has been tried often enough, or another broker has taken over, or this one stops.
     pub(crate) async fn commit(
         &self,
-        added: Vec<Entry>,
-        removed: Vec<String>,
-        stopping: &mut watch::Receiver<bool>,
+        change: Change,
         then: impl FnOnce() -> Result<Option<Ticket>, TierError>,
     ) -> Result<(), CommitError> {
-        let mut lead = self.lead.lock().await;
+        let mut stop = self.stop.subscribe();
+        tokio::select! {
+            done = self.commit_in_turn(change, then) => done,
+            _ = stop.wait_for(|stop| *stop) => Err(CommitError::Stopping),
+        }
+    }
+
+    async fn commit_in_turn(
+        &self,
+        change: Change,
+        then: impl FnOnce() -> Result<Option<Ticket>, TierError>,
+    ) -> Result<(), CommitError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
-        loop {
+        let mut tries_left = change.tries;
+        // Others have their turn between two tries: the store may be away for hours.
+        let mut lead = loop {
+            let mut lead = self.lead.lock().await;
             let Lead::Yes(chain) = &mut *lead else { return Err(CommitError::Replaced) };
-            match chain.append(Kind::Changes, added.clone(), removed.clone(), self.now_ms()).await {
-                Ok(()) => break,
+            match self.append(chain, &change).await {
+                Ok(()) => break lead,
                 Err(AppendError::Replaced) => {
                     self.replaced(&mut lead, AppendError::Replaced.to_string());
                     return Err(CommitError::Replaced);
                 }
                 Err(AppendError::Bucket(error)) => {
-                    tracing::warn!(%error, "the manifest cannot be written; trying again");
-                    tokio::select! {
-                        () = tokio::time::sleep(backoff.wait()) => {}
-                        _ = stopping.wait_for(|stop| *stop) => return Err(CommitError::Stopping),
+                    self.tried(&format!("the manifest cannot be written: {error}"));
+                    tries_left = tries_left.map(|tries| tries.saturating_sub(1));
+                    if tries_left == Some(0) {
+                        // It may have arrived: the next change says how things are.
+                        self.unsure.lock().extend(change.objects());
+                        return Err(CommitError::Bucket(error));
                     }
                 }
             }
-        }
+            drop(lead);
+            tokio::time::sleep(backoff.wait()).await;
+        };
         let changed = then();
         if let Ok(Some(ticket)) = &changed {
             ticket.clone().await?;
         }
         if let Err(TierError::Deleted | TierError::NoPlace { .. } | TierError::NotServing) = &changed {
             // The manifest has it, the log does not: it goes again.
-            for entry in &added {
+            for entry in &change.added {
                 self.engine.add_garbage(&entry.segment.object).await?;
             }
         }
@@ -473,6 +441,38 @@ impl Tier {
         Ok(())
     }
 
+    /// Writes the next delta: the change, and how things are with what the manifest may be wrong about.
+    async fn append(&self, chain: &mut Chain, change: &Change) -> Result<(), AppendError> {
+        let (mut added, mut removed) = (change.added.clone(), change.removed.clone());
+        let mut unsure = self.unsure.lock().clone();
+        unsure.retain(|object| !change.objects().any(|own| own == *object));
+        if !unsure.is_empty() {
+            let (named, unnamed): (Vec<_>, Vec<_>) = {
+                let mut entries = self.entries();
+                entries.retain(|entry| unsure.contains(&entry.segment.object));
+                let names: HashSet<String> =
+                    entries.iter().map(|entry| entry.segment.object.clone()).collect();
+                (entries, unsure.iter().filter(|object| !names.contains(*object)).cloned().collect())
+            };
+            added.extend(named);
+            removed.extend(unnamed);
+        }
+        chain.append(Kind::Changes, added, removed, self.now_ms()).await?;
+        self.unsure.lock().retain(|object| !unsure.contains(object));
+        let mut standing = self.standing.lock();
+        if matches!(*standing, Standing::Trying(_)) {
+            tracing::info!(bucket = self.bucket.place(), "object storage can be written again");
+            *standing = Standing::Leading(chain.epoch());
+        }
+        Ok(())
+    }
+
+    /// Asks the bucket, by a change of nothing, whether this broker writes there: one that has been idle does not know.
+    pub(crate) async fn still_leads(&self) -> bool {
+        let nothing = Change { tries: Some(1), ..Change::default() };
+        self.leads().await && self.commit(nothing, || Ok(None)).await.is_ok()
+    }
+
     /// Under the lock, so that it is of the moment after the newest delta.
     async fn snapshot(&self, chain: &mut Chain) -> Result<(), BucketError> {
         let mut entries = self.entries();
@@ -482,6 +482,22 @@ impl Tier {
         entries
             .extend(garbage.into_iter().filter(|object| !condemned.contains_key(object)).map(garbage_entry));
         chain.snapshot(entries, self.now_ms()).await
+    }
+
+    /// Writes a snapshot whatever was written last, which makes all before it needless.
+    pub(crate) async fn snapshot_now(&self) -> Result<(), BucketError> {
+        match &mut *self.lead.lock().await {
+            Lead::Yes(chain) => self.snapshot(chain).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// What the logs name, if `next` is still the number of the manifest's next delta.
+    pub(crate) async fn entries_at(&self, next: u64) -> Option<Vec<Entry>> {
+        match &*self.lead.lock().await {
+            Lead::Yes(chain) if chain.next() == next => Some(self.entries()),
+            _ => None,
+        }
     }
 
     /// Every remote segment of every log.

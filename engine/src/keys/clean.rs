@@ -27,6 +27,9 @@ pub struct CleanValue {
     /// When the last complete pass ended, ms by our clock; 0 before the first.
     #[prost(int64, tag = "5")]
     pub cleaned_ms: i64,
+    /// Of what is in object storage: everything there was compared with the records below this offset.
+    #[prost(int64, tag = "6")]
+    pub remote_dirty_offset: i64,
 }
 
 /// A pass that was cut short.
@@ -45,8 +48,14 @@ pub struct PassValue {
 
 impl CleanValue {
     /// A log that was never cleaned.
-    pub const NEVER: Self =
-        Self { first_dirty_offset: 0, gaps_below: 0, pass: None, next_horizon_ms: -1, cleaned_ms: 0 };
+    pub const NEVER: Self = Self {
+        first_dirty_offset: 0,
+        gaps_below: 0,
+        pass: None,
+        next_horizon_ms: -1,
+        cleaned_ms: 0,
+        remote_dirty_offset: 0,
+    };
 }
 
 /// Key of a [`CleanValue`].

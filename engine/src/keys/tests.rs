@@ -190,7 +190,14 @@ fn remote_segment() -> tier::RemoteSegmentValue {
 }
 
 fn tier_state() -> tier::TierStateValue {
-    tier::TierStateValue { epoch: 1, claim: vec![2], claiming_epoch: 3, claiming: vec![4], next_delta: 5 }
+    tier::TierStateValue {
+        epoch: 1,
+        claim: vec![2],
+        claiming_epoch: 3,
+        claiming: vec![4],
+        refusal: "5".to_owned(),
+        restored_ms: 6,
+    }
 }
 
 fn transaction(offset: group::OffsetValue) -> txn::TxnValue {

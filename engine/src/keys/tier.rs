@@ -62,9 +62,12 @@ pub struct TierStateValue {
     /// The random id it is taken with.
     #[prost(bytes = "vec", tag = "4")]
     pub claiming: Vec<u8>,
-    /// Number of the first delta of the epoch that is not known to be there.
-    #[prost(uint64, tag = "5")]
-    pub next_delta: u64,
+    /// Why this directory must not write to the bucket, ever; empty if it may.
+    #[prost(string, tag = "6")]
+    pub refusal: String,
+    /// When the directory was restored from the bucket, ms; 0 if it was not.
+    #[prost(int64, tag = "7")]
+    pub restored_ms: i64,
 }
 
 /// Key of a [`RemoteSegmentValue`].

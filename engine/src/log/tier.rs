@@ -227,7 +227,8 @@ impl PartitionLog {
             state.check_readable()?;
             (self.offsets_of(&state), state.clean.gaps_below)
         };
-        if offsets.local_from > from {
+        // An end that is not there says nothing of what is.
+        if offsets.local_from > from || to > offsets.next_offset {
             return Err(ReadError::OffsetOutOfRange {
                 offset: from,
                 log_start_offset: offsets.local_from,
@@ -368,6 +369,7 @@ impl PartitionLog {
         let mut write = WriteBatch::new();
         let all = state.remote.len();
         self.discard_remote(&mut state, &mut write, all);
+        self.forget_remote(&mut state, &mut write);
         let start = state.local_start_offset.max(state.log_start_offset);
         self.move_start(&mut state, start, write);
         drop(state);

@@ -136,7 +136,19 @@ pub async fn read_chain(bucket: &Bucket, cluster_id: &str, epoch: u64) -> Result
 
 pub(super) async fn read(bucket: &Bucket, name: String) -> Result<Record, ChainError> {
     let bytes = bucket.get(&name).await?;
-    Record::decode_object(&bytes).map_err(|error| ChainError::Record { name, error })
+    let record = Record::decode_object(&bytes).and_then(|record| match names(&record, &name) {
+        true => Ok(record),
+        false => Err(RecordError::Damaged("it is of another place in the manifest".to_owned())),
+    });
+    record.map_err(|error| ChainError::Record { name, error })
+}
+
+/// Whether a record is of this epoch and number.
+fn names(record: &Record, name: &str) -> bool {
+    let mut parts = name.rsplit('/');
+    let number = parts.next().and_then(|file| file.split('.').next()?.parse().ok());
+    let epoch = parts.next().and_then(|folder| folder.parse().ok());
+    (epoch, number) == (Some(record.epoch), Some(record.number))
 }
 
 /// The chain of the epoch that this broker has taken.
@@ -266,6 +278,6 @@ impl Chain {
         let names = self.bucket.children(&folder).await?;
         let needless: Vec<String> =
             names.into_iter().filter(old).map(|name| format!("{folder}/{name}")).collect();
-        self.bucket.delete(&needless).await
+        self.bucket.delete(&needless).await.all()
     }
 }

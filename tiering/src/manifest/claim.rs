@@ -40,6 +40,13 @@ pub enum ClaimError {
         /// The epoch that the directory has taken last.
         epoch: u64,
     },
+    /// The directory is not the one that wrote to the bucket, though it has its name.
+    #[error(
+        "this data directory is an older state of the one that wrote to the bucket: {0}. Nothing is uploaded or deleted from \
+         here. To go on with what the bucket holds, restore it into an empty directory, and take over what is here alone by \
+         `segment export` and `segment import`"
+    )]
+    Refused(String),
 }
 
 impl From<BucketError> for ClaimError {
@@ -69,7 +76,14 @@ pub async fn claim(engine: &Engine, bucket: &Bucket, now_ms: i64) -> Result<Clai
         Some(epoch) => Some(read_chain(bucket, cluster_id, epoch).await?),
         None => None,
     };
+    if !own.refusal.is_empty() {
+        return Err(ClaimError::Refused(own.refusal));
+    }
     check_ours(engine, &own, before.as_ref())?;
+    if let Some(reason) = before.as_ref().and_then(|before| behind(engine, before)) {
+        refuse(engine, &reason).await?;
+        return Err(ClaimError::Refused(reason));
+    }
     let epoch = newest.unwrap_or(own.epoch) + 1;
     // An attempt that was cut short is gone on with under its own id: what it has sent may still arrive.
     let goes_on = own.claiming_epoch == epoch && !own.claiming.is_empty();
@@ -100,7 +114,7 @@ pub async fn claim(engine: &Engine, bucket: &Bucket, now_ms: i64) -> Result<Clai
             });
         }
     }
-    let taken = TierStateValue { epoch, claim: own.claiming, next_delta: 1, ..TierStateValue::default() };
+    let taken = TierStateValue { epoch, claim: own.claiming, claiming_epoch: 0, claiming: Vec::new(), ..own };
     engine.set_tier_state(&taken).await?;
     forget_old(bucket, cluster_id, epoch).await;
     Ok(Claim { chain, entries })
@@ -123,6 +137,28 @@ fn check_ours(engine: &Engine, own: &TierStateValue, newest: Option<&ChainState>
     } else {
         Err(ClaimError::Replaced { epoch: newest.epoch, written_ms: newest.written_ms })
     }
+}
+
+/// In what the directory is behind the bucket, if it is: a copy from before, or one that a power loss has set back. The
+/// objects may be all that there is of acknowledged records, and what is written here would get their offsets.
+fn behind(engine: &Engine, newest: &ChainState) -> Option<String> {
+    let topics = engine.topics();
+    newest.entries.values().find_map(|entry| {
+        let id = uuid::Uuid::from_slice(&entry.topic_id).ok()?;
+        let end = topics.get_by_id(&id)?.log(entry.partition)?.offsets().next_offset;
+        (entry.segment.next_offset > end).then(|| {
+            format!(
+                "{}-{} ends at offset {end} here, and at {} or later in the bucket",
+                entry.topic, entry.partition, entry.segment.next_offset
+            )
+        })
+    })
+}
+
+/// Notes that this directory must never write to the bucket: it may catch up with the offsets, but not with the records.
+pub(crate) async fn refuse(engine: &Engine, reason: &str) -> Result<(), StoreError> {
+    let state = engine.tier_state().await?;
+    engine.set_tier_state(&TierStateValue { refusal: reason.to_owned(), ..state }).await
 }
 
 /// Creates a seal as the next delta; what was written there first is part of what the chain comes to.
@@ -148,8 +184,13 @@ async fn seal(
             return Ok(());
         }
         state.apply(read(bucket, name).await?);
-        if state.sealed_by.as_ref().is_some_and(|other| other != id) {
-            return Err(ClaimError::Replaced { epoch: state.epoch, written_ms: state.written_ms });
+        match &state.sealed_by {
+            // An earlier attempt of ours, which has arrived after all.
+            Some(by) if by == id => return Ok(()),
+            Some(_) => {
+                return Err(ClaimError::Replaced { epoch: state.epoch, written_ms: state.written_ms });
+            }
+            None => {}
         }
     }
 }
@@ -219,7 +260,7 @@ async fn forget_old(bucket: &Bucket, cluster_id: &str, epoch: u64) {
         let seal = names.iter().filter(|name| name.ends_with(".delta")).max().cloned();
         let needless = names.into_iter().filter(|name| Some(name) != seal.as_ref());
         let objects: Vec<String> = needless.map(|name| format!("{folder}/{name}")).collect();
-        if let Err(error) = bucket.delete(&objects).await {
+        if let Some(error) = bucket.delete(&objects).await.failed {
             tracing::debug!(%error, epoch = old, "an old part of the manifest stays");
         }
     }

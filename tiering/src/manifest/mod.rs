@@ -11,6 +11,7 @@ mod claim;
 mod record;
 
 pub use chain::{AppendError, Chain, ChainError, ChainState, newest_epoch, read_chain};
+pub(crate) use claim::refuse;
 pub use claim::{Claim, ClaimError, TakeOverError, claim, end_chain, open_chain};
 pub use record::{Entry, Kind, Record, RecordError};
 

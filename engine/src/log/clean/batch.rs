@@ -19,6 +19,8 @@ pub(super) struct Rules<'a> {
     pub(super) now_ms: i64,
     /// How long tombstones and markers stay after the first pass that saw them.
     pub(super) delete_retention_ms: i64,
+    /// Tombstones from this offset on stay: what they cover may still be in object storage.
+    pub(super) covered_to: i64,
 }
 
 /// What is known of the batch from outside.
@@ -92,7 +94,7 @@ pub(super) fn judge(
         let offset = header.base_offset.wrapping_add(record.offset_delta.into());
         let Some(key) = record.key else { return false };
         let superseded = rules.latest.get(key).is_some_and(|latest| latest > offset);
-        !superseded && (record.value.is_some() || !horizon_passed)
+        !superseded && (record.value.is_some() || !horizon_passed || offset >= rules.covered_to)
     };
     let (mut left, mut tombstones) = (0, 0_u64);
     let mut records = view.records(DECOMPRESSED_BYTES_MAX)?;

@@ -171,6 +171,11 @@ impl PartitionLog {
             segments,
             last_of_producers: producers.collect(),
             interrupted: state.clean.pass,
+            remote: state.copied_to().map(|to| RemotePart {
+                dirty: state.clean.remote_dirty_offset.max(state.log_start_offset).min(to),
+                to,
+                horizon_ms: Some(state.clean.next_horizon_ms).filter(|horizon_ms| *horizon_ms >= 0),
+            }),
         })
     }
 
@@ -205,10 +210,10 @@ impl PartitionLog {
                 pass: None,
                 next_horizon_ms,
                 cleaned_ms: now_ms,
+                ..before
             },
         };
-        let value = prost::Message::encode_to_vec(&state.clean);
-        write.put(Keyspace::Index, keys::clean::key(self.id), value);
+        self.put_clean(&state, &mut write);
         if let Checkpoint::Complete { reclaim_from: Some(from), .. } = commit.checkpoint {
             let range = keys::batch::range(self.id, from, commit.position);
             write.reclaim(Keyspace::Batches, range.start, range.end);
@@ -228,6 +233,32 @@ impl PartitionLog {
             self.budget.dropped(self, count, cost);
         }
         Ok(ticket)
+    }
+
+    fn put_clean(&self, state: &LogState, write: &mut WriteBatch) {
+        let value = prost::Message::encode_to_vec(&state.clean);
+        write.put(Keyspace::Index, keys::clean::key(self.id), value);
+    }
+
+    /// Notes that what is in object storage was compared with all records below `to`, and the earliest horizon there.
+    pub(super) fn commit_remote(&self, to: i64, horizon_ms: Option<i64>) -> Result<Ticket, ReadError> {
+        let mut state = self.state.lock();
+        state.check_readable()?;
+        let known_ms = Some(state.clean.next_horizon_ms).filter(|horizon_ms| *horizon_ms >= 0);
+        state.clean.next_horizon_ms = known_ms.into_iter().chain(horizon_ms).min().unwrap_or(-1);
+        state.clean.remote_dirty_offset = to;
+        let mut write = WriteBatch::new();
+        self.put_clean(&state, &mut write);
+        state.last_ticket = self.store.commit(write, Durability::Sync);
+        Ok(state.last_ticket.clone())
+    }
+
+    /// What was known of a part in object storage that is no more.
+    pub(in crate::log) fn forget_remote(&self, state: &mut LogState, write: &mut WriteBatch) {
+        if state.clean.remote_dirty_offset > 0 {
+            state.clean.remote_dirty_offset = 0;
+            self.put_clean(state, write);
+        }
     }
 
     fn resize_segment(&self, state: &mut LogState, write: &mut WriteBatch, base_offset: i64, by: i64) {
@@ -315,4 +346,17 @@ pub(super) struct Begin {
     pub(super) last_of_producers: std::collections::HashMap<i64, i64>,
     /// A pass that was cut short.
     pub(super) interrupted: Option<PassValue>,
+    /// What is in object storage, if anything is.
+    pub(super) remote: Option<RemotePart>,
+}
+
+/// How far what is in object storage was cleaned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RemotePart {
+    /// First offset there with which nothing there was compared.
+    pub(super) dirty: i64,
+    /// First offset that is not there.
+    pub(super) to: i64,
+    /// When a tombstone of the log may go, ms.
+    pub(super) horizon_ms: Option<i64>,
 }

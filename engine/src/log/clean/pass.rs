@@ -1,6 +1,10 @@
 //! One pass over a log: first the new part, to learn the latest offset of each key; then all of it up to there, batch by
 //! batch, leaving out what was superseded.
 //!
+//! What is in object storage is a log of its own: before the local part it is compared with what is new *there*, never with
+//! records that are local alone, so that a restore finds of each key the latest value that was copied. A tombstone
+//! goes, on either side, only when all that it covers has gone there.
+//!
 //! A pass is stepped from outside. It can be dropped between any two steps, and the process can end in any: what was
 //! committed is a log like any other, and the next pass goes on behind the last segment that was done.
 
@@ -12,7 +16,7 @@ use bytes::Bytes;
 use chronik_protocol::batch::{BatchError, BatchHeader, BatchView};
 
 use super::batch::{self, Fate, Rules, Standing, Verdict};
-use super::commit::{Checkpoint, CleanCommit, CleanedSegment, Edits};
+use super::commit::{Checkpoint, CleanCommit, CleanedSegment, Edits, RemotePart};
 use super::offset_map::{Full, OffsetMap};
 use super::time_index::TimeIndexer;
 use super::txn::Transactions;
@@ -34,6 +38,9 @@ pub struct CleanPass {
     first_dirty: i64,
     /// First offset that the pass does not clean.
     end: i64,
+    remote: Option<RemotePart>,
+    /// Locally there is nothing to do.
+    remote_alone: bool,
     phase: Phase,
     /// Next offset to look at.
     position: i64,
@@ -54,6 +61,9 @@ pub struct CleanPass {
     report: CleanReport,
 }
 
+/// After this long a tombstone that could have gone, but for something it waits for, is looked at again.
+const HORIZON_AGAIN_MS: i64 = 60_000;
+
 /// What becomes of a batch in object storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RemoteFate {
@@ -67,9 +77,9 @@ pub enum RemoteFate {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    Map,
-    /// Of what is in object storage. Before the rest: a tombstone may go only when all that it covers has gone.
+    /// What is in object storage, map and all.
     Remote,
+    Map,
     Clean,
     Done,
 }
@@ -113,7 +123,11 @@ impl PartitionLog {
         let turn = Turn(self.clone());
         // A dry run cannot close the active segment, and looks at it as if it were closed.
         let begin = self.begin_clean(options.now_ms, options.dry_run)?;
-        if !begin.cleanable.has_work() {
+        let has_work = match options.dry_run {
+            true => begin.cleanable.has_local_work(),
+            false => begin.cleanable.has_work(),
+        };
+        if !has_work {
             return Ok(None);
         }
         let (first_dirty, mut end) = (begin.cleanable.first_dirty, begin.cleanable.end);
@@ -123,6 +137,8 @@ impl PartitionLog {
         if let Some(pass) = &interrupted {
             end = pass.end;
         }
+        let wants_remote = !options.dry_run
+            && begin.remote.is_some_and(|remote| remote.dirty < remote.to || begin.cleanable.horizon_passed);
         let walked = begin.segments.iter().filter(|segment| segment.base_offset < end);
         let walked_bytes: u64 = walked.map(|segment| segment.bytes).sum();
         let report = CleanReport {
@@ -138,7 +154,9 @@ impl PartitionLog {
             start: begin.start,
             first_dirty,
             end,
-            phase: Phase::Map,
+            phase: if wants_remote { Phase::Remote } else { Phase::Map },
+            remote: begin.remote,
+            remote_alone: wants_remote && !begin.cleanable.has_local_work(),
             position: first_dirty,
             latest: OffsetMap::new(options.map_bytes_max),
             transactions: None,
@@ -147,7 +165,8 @@ impl PartitionLog {
             edits: Edits::default(),
             resume: PassValue { end, position: begin.start, next_horizon_ms: -1 },
             interrupted,
-            next_horizon_ms: None,
+            // What is not looked at again keeps the horizon that it has.
+            next_horizon_ms: begin.remote.filter(|_| !wants_remote).and_then(|remote| remote.horizon_ms),
             changed: false,
             report,
         }))
@@ -186,7 +205,10 @@ impl CleanPass {
             let view = checked(bytes)?;
             let header = view.header();
             self.report.read_bytes += bytes.len() as u64;
-            if !self.is_discardable(header) && !header.is_control() && self.map_batch(&view)? == Err(Full) {
+            if !self.is_discardable(header)
+                && !header.is_control()
+                && self.map_batch(&view, self.first_dirty)? == Err(Full)
+            {
                 // The rest is for the next pass.
                 if header.base_offset <= self.first_dirty {
                     let bytes_max = self.options.map_bytes_max;
@@ -214,18 +236,46 @@ impl CleanPass {
         Ok(())
     }
 
-    fn map_batch(&mut self, view: &BatchView<'_>) -> Result<Result<(), Full>, CleanError> {
+    fn map_batch(&mut self, view: &BatchView<'_>, from: i64) -> Result<Result<(), Full>, CleanError> {
         let header = view.header();
         let failed = |error| unreadable(header, error);
         let mut records = view.records(DECOMPRESSED_BYTES_MAX).map_err(failed)?;
         while let Some(record) = records.next_record().map_err(failed)? {
             let offset = header.base_offset.wrapping_add(record.offset_delta.into());
-            let Some(key) = record.key.filter(|_| offset >= self.first_dirty) else { continue };
+            let Some(key) = record.key.filter(|_| offset >= from) else { continue };
             if self.latest.put(key, offset).is_err() {
                 return Ok(Err(Full));
             }
         }
         Ok(Ok(()))
+    }
+
+    /// First offset in object storage that [`Self::map_remote`] has to be told of.
+    pub fn remote_dirty(&self) -> i64 {
+        self.remote.map_or(i64::MAX, |remote| remote.dirty)
+    }
+
+    /// Learns the keys of a batch of a remote segment, but for control batches and aborted data, in the order of their
+    /// offsets. False when the rest is for a later pass.
+    ///
+    /// # Errors
+    /// [`CleanError::Batch`], and [`CleanError::BufferTooSmall`] when not even one batch can be learnt.
+    pub fn map_remote(&mut self, view: &BatchView<'_>) -> Result<bool, CleanError> {
+        let Some(mut remote) = self.remote else { return Ok(false) };
+        let base_offset = view.header().base_offset;
+        if base_offset >= remote.to {
+            return Ok(false);
+        }
+        if self.map_batch(view, remote.dirty)? == Ok(()) {
+            return Ok(true);
+        }
+        if base_offset <= remote.dirty {
+            let bytes_max = self.options.map_bytes_max;
+            return Err(CleanError::BufferTooSmall { offset: base_offset, bytes_max });
+        }
+        remote.to = base_offset;
+        self.remote = Some(remote);
+        Ok(false)
     }
 
     /// The remote segments to clean, oldest first; those that are local as well are among them, for their objects are what
@@ -247,10 +297,16 @@ impl CleanPass {
     pub fn judge_remote(&mut self, view: &BatchView<'_>, counted: bool) -> Result<RemoteFate, CleanError> {
         let header = view.header();
         let last_offset = header.last_offset();
+        let Some(RemotePart { dirty, to, .. }) = self.remote.filter(|remote| last_offset < remote.to) else {
+            return Ok(RemoteFate::Keep);
+        };
         let must_stay = self.last_of_producers.get(&header.producer_id) == Some(&last_offset);
         let standing = Standing { discardable: false, must_stay };
-        let verdict =
-            batch::judge(view, &self.rules(), standing).map_err(|error| unreadable(header, error))?;
+        let rules = Rules { first_dirty: dirty, covered_to: to, ..self.rules() };
+        let verdict = batch::judge(view, &rules, standing).map_err(|error| unreadable(header, error))?;
+        if let Some(horizon_ms) = verdict.horizon_ms {
+            self.note_horizon(horizon_ms);
+        }
         if counted {
             let bytes = view.bytes().len() as u64;
             self.report.read_bytes += bytes;
@@ -263,9 +319,6 @@ impl CleanPass {
                 Fate::Rewrite(batch) => batch.len() as u64,
                 Fate::Drop => 0,
             };
-            if let Some(horizon_ms) = verdict.horizon_ms {
-                self.note_horizon(horizon_ms);
-            }
         }
         Ok(match verdict.fate {
             Fate::Keep => RemoteFate::Keep,
@@ -275,10 +328,19 @@ impl CleanPass {
     }
 
     /// Everything remote was looked at.
-    pub fn remote_done(&mut self) {
-        if self.phase == Phase::Remote {
-            self.phase = Phase::Clean;
-        }
+    ///
+    /// # Errors
+    /// [`CleanError::Read`] when that could not be noted.
+    pub async fn remote_done(&mut self) -> Result<(), CleanError> {
+        let Some(remote) = self.remote.as_mut().filter(|_| self.phase == Phase::Remote) else {
+            return Ok(());
+        };
+        remote.dirty = remote.to;
+        let noted = self.log.commit_remote(remote.to, self.next_horizon_ms)?;
+        noted.await.map_err(ReadError::Store)?;
+        self.latest = OffsetMap::new(self.options.map_bytes_max);
+        self.phase = if self.remote_alone { Phase::Done } else { Phase::Map };
+        Ok(())
     }
 
     fn rules(&self) -> Rules<'_> {
@@ -287,20 +349,25 @@ impl CleanPass {
             first_dirty: self.first_dirty,
             now_ms: self.options.now_ms,
             delete_retention_ms: self.config.delete_retention_ms,
+            covered_to: self.remote.map_or(i64::MAX, |remote| remote.dirty),
         }
     }
 
-    fn note_horizon(&mut self, horizon_ms: i64) {
+    fn note_horizon(&mut self, mut horizon_ms: i64) {
+        let now_ms = self.options.now_ms;
+        if horizon_ms <= now_ms {
+            // It waits for something else, and must not be looked for again at once.
+            horizon_ms = now_ms.saturating_add(self.config.delete_retention_ms.max(HORIZON_AGAIN_MS));
+        }
         self.next_horizon_ms = Some(self.next_horizon_ms.map_or(horizon_ms, |next| next.min(horizon_ms)));
     }
 
     fn begin_cleaning(&mut self) {
-        // A pass that was cut short had been through what is remote before it began here.
-        let remote = self.interrupted.is_none() && !self.options.dry_run && self.log.has_remote();
-        self.phase = if remote { Phase::Remote } else { Phase::Clean };
+        self.phase = Phase::Clean;
         self.resume = self.interrupted.unwrap_or(PassValue { end: self.end, ..self.resume });
         self.position = self.resume.position;
-        self.next_horizon_ms = Some(self.resume.next_horizon_ms).filter(|horizon_ms| *horizon_ms >= 0);
+        let resumed_ms = Some(self.resume.next_horizon_ms).filter(|horizon_ms| *horizon_ms >= 0);
+        self.next_horizon_ms = self.next_horizon_ms.into_iter().chain(resumed_ms).min();
         self.transactions = None;
         let (position, end) = (self.position, self.end);
         self.segments.retain(|segment| segment.next_offset > position && segment.base_offset < end);

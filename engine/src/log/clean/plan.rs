@@ -17,6 +17,10 @@ pub struct Cleanable {
     pub overdue: bool,
     /// Tombstones or markers below the first dirty offset may go now.
     pub horizon_passed: bool,
+    /// Bytes in object storage, and of them those with which the rest there was not compared.
+    pub remote_bytes: u64,
+    /// See `remote_bytes`.
+    pub remote_dirty_bytes: u64,
 }
 
 impl Cleanable {
@@ -30,6 +34,11 @@ impl Cleanable {
 
     /// Whether a pass would find anything to do.
     pub fn has_work(&self) -> bool {
+        self.has_local_work() || self.remote_dirty_bytes > 0
+    }
+
+    /// Whether it would find it in the local part.
+    pub fn has_local_work(&self) -> bool {
         self.end > self.first_dirty || self.horizon_passed
     }
 
@@ -38,7 +47,10 @@ impl Cleanable {
     pub fn is_due(&self, config: &LogConfig) -> bool {
         let dirty =
             self.dirty_bytes > 0 && (self.overdue || self.dirty_ratio() > config.min_cleanable_dirty_ratio);
-        dirty || self.horizon_passed
+        // Each time it has doubled, by default: a cleaning reads all of it.
+        let remote =
+            self.remote_dirty_bytes as f64 > self.remote_bytes as f64 * config.min_cleanable_dirty_ratio;
+        dirty || self.horizon_passed || remote
     }
 }
 
@@ -77,6 +89,13 @@ pub(super) fn cleanable(state: &LogState, config: &LogConfig, stable: i64, now_m
         dirty_bytes: state.sealed.iter().map(|segment| bytes_in(segment, first_dirty, end)).sum(),
         overdue: oldest_ms
             .is_some_and(|oldest_ms| now_ms.saturating_sub(oldest_ms) > config.max_compaction_lag_ms),
+        remote_bytes: state.remote.iter().map(|segment| segment.bytes).sum(),
+        remote_dirty_bytes: state
+            .remote
+            .iter()
+            .filter(|segment| segment.next_offset > state.clean.remote_dirty_offset)
+            .map(|segment| segment.bytes)
+            .sum(),
         horizon_passed: horizon_ms >= 0 && horizon_ms <= now_ms && first_dirty > state.log_start_offset,
     }
 }
@@ -119,12 +138,16 @@ mod tests {
             dirty_bytes: 100,
             overdue: false,
             horizon_passed: false,
+            remote_bytes: 100,
+            remote_dirty_bytes: 50,
         };
         assert!(!base.is_due(&config), "half is not more than half");
         assert!(Cleanable { dirty_bytes: 101, ..base }.is_due(&config));
         assert!(Cleanable { overdue: true, ..base }.is_due(&config));
         assert!(Cleanable { horizon_passed: true, dirty_bytes: 0, ..base }.is_due(&config));
         assert!(!Cleanable { overdue: true, dirty_bytes: 0, clean_bytes: 0, ..base }.is_due(&config));
-        assert!(!Cleanable { end: 10, ..base }.has_work());
+        assert!(Cleanable { remote_dirty_bytes: 51, dirty_bytes: 0, ..base }.is_due(&config));
+        assert!(!Cleanable { end: 10, remote_dirty_bytes: 0, ..base }.has_work());
+        assert!(Cleanable { end: 10, ..base }.has_work() && !Cleanable { end: 10, ..base }.has_local_work());
     }
 }

@@ -98,7 +98,7 @@ async fn try_all(bucket: &Bucket) -> Vec<Finding> {
     findings.push(told("multipart", once(multipart(bucket, &format!("{folder}/parts"))).await, REMEDY_PARTS));
     let all: Vec<String> = ["small", "once", "parts"].iter().map(|name| format!("{folder}/{name}")).collect();
     let deleted = once(async {
-        bucket.delete(&all).await?;
+        bucket.delete(&all).await.all()?;
         match bucket.size(&small).await {
             Err(BucketError::NotFound(_)) => Ok(()),
             _ => wrong("what was deleted is still there"),

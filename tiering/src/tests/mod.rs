@@ -1,5 +1,10 @@
 //! Tiered storage as a whole, in one process: what is copied is read again, whatever fails in between.
 
+mod adopt;
+mod cleaning;
+mod outage;
+mod scrub;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +18,7 @@ use crate::bucket::Bucket;
 use crate::manifest::{newest_epoch, read_chain};
 use crate::read::Limits;
 use crate::testing::{NOW_MS, Rig, tiered, until};
-use crate::tier::{Standing, Tier};
+use crate::tier::{Change, Standing, Tier};
 
 const ALL: Limits = Limits { max_bytes: 1 << 20, at_least_one: true, isolation: Isolation::Uncommitted };
 
@@ -273,7 +278,7 @@ async fn a_scrub_finds_what_is_missing_or_damaged_and_removes_what_nobody_names(
     damaged[middle] ^= 1;
     bucket.put(&segment.object, vec![damaged.into()]).await.unwrap();
     let missing = log.remote_segments()[2].clone();
-    bucket.delete(&[missing.object.to_string()]).await.unwrap();
+    bucket.delete(&[missing.object.to_string()]).await.all().unwrap();
     // The store's own clock says when an object was written.
     rig.now_ms.store(i64::MAX, Ordering::SeqCst);
     let report = rig.tier.scrub().await.unwrap();
@@ -400,121 +405,6 @@ async fn a_directory_is_restored_up_to_what_was_copied() {
     check_manifest(&again).await;
 }
 
-/// A batch of one record; no value is a tombstone.
-async fn put(log: &Arc<PartitionLog>, key: &str, value: Option<&str>) {
-    let builder = chronik_protocol::batch::BatchBuilder::new();
-    let padded = value.map(|value| format!("{value:0>300}"));
-    let builder = builder.record(NOW_MS, Some(key.as_bytes()), padded.as_ref().map(String::as_bytes));
-    crate::testing::append(log, builder.build().unwrap()).await;
-}
-
-struct Unhurried;
-
-impl crate::Pace for Unhurried {
-    async fn spent(&mut self, _: u64) -> bool {
-        true
-    }
-}
-
-async fn clean(rig: &Rig, log: &Arc<PartitionLog>, now_ms: i64) {
-    log.roll_for_cleaning(now_ms, true);
-    log.durable().await.unwrap();
-    let options = chronik_engine::log::CleanOptions { now_ms, map_bytes_max: 1 << 20, dry_run: false };
-    // A copy under way keeps the cleaner out.
-    let begun = loop {
-        match log.clean(options) {
-            Err(chronik_engine::log::CleanError::Busy) => tokio::time::sleep(Duration::from_millis(5)).await,
-            begun => break begun.unwrap(),
-        }
-    };
-    let Some(mut pass) = begun else { return };
-    loop {
-        let step = pass.step().await.unwrap();
-        if step.wants_remote {
-            let cleaned;
-            (pass, cleaned) = rig.tier.clean_remote(pass, &mut Unhurried).await;
-            cleaned.unwrap();
-        }
-        if step.done {
-            return;
-        }
-    }
-}
-
-/// Key and value of every record, the newest last.
-async fn table(tier: &Tier, log: &Arc<PartitionLog>) -> Vec<(String, Option<String>)> {
-    let mut found = Vec::new();
-    let mut next = log.offsets().log_start_offset;
-    while next < log.high_watermark() {
-        let read = tier.read(log, next, ALL).await.unwrap();
-        if read.bytes == 0 {
-            break;
-        }
-        for batch in split_batches(Bytes::from(read.chunks.concat())) {
-            let view = BatchView::new(&batch).unwrap();
-            view.verify_crc().unwrap();
-            next = view.header().last_offset() + 1;
-            let mut records = view.records(1 << 20).unwrap();
-            while let Some(record) = records.next_record().unwrap() {
-                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-                let value = record.value.map(|value| text(value).trim_start_matches('0').to_owned());
-                found.push((text(record.key.unwrap()), value));
-            }
-        }
-    }
-    found
-}
-
-#[tokio::test]
-async fn a_compacted_log_is_copied_once_cleaned_and_cleaned_again_in_the_bucket() {
-    let config = LogConfig {
-        segment_bytes: 3000,
-        cleanup_delete: false,
-        cleanup_compact: true,
-        delete_retention_ms: 1000,
-        ..tiered()
-    };
-    let rig = Rig::new(config).await;
-    let log = rig.topic("t").await;
-    let _task = rig.start();
-    for round in 0..3 {
-        for key in 0..20 {
-            put(&log, &format!("k{key}"), Some(&format!("v{round}"))).await;
-        }
-    }
-    assert_eq!(log.to_copy(9), [], "nothing that was not cleaned is copied");
-    clean(&rig, &log, NOW_MS).await;
-    rig.settled(&log).await;
-    let expected: Vec<_> = (0..20).map(|key| (format!("k{key}"), Some("v2".to_owned()))).collect();
-    assert_eq!(table(&rig.tier, &log).await, expected);
-    let objects = |log: &PartitionLog| -> Vec<_> {
-        log.remote_segments().iter().map(|segment| segment.object.clone()).collect()
-    };
-    let before = objects(&log);
-    // Half of the keys again, and a tombstone for one that is in the bucket alone.
-    for key in 0..10 {
-        put(&log, &format!("k{key}"), Some("new")).await;
-    }
-    put(&log, "k15", None).await;
-    clean(&rig, &log, NOW_MS).await;
-    rig.settled(&log).await;
-    assert_ne!(objects(&log)[..before.len()], before[..], "other objects have taken the place");
-    let mut expected: Vec<_> =
-        (10..20).filter(|key| *key != 15).map(|key| (format!("k{key}"), Some("v2".to_owned()))).collect();
-    expected.extend((0..10).map(|key| (format!("k{key}"), Some("new".to_owned()))));
-    expected.push(("k15".to_owned(), None));
-    assert_eq!(table(&rig.tier, &log).await, expected);
-    // The tombstone's time comes; by then it is in the bucket itself.
-    clean(&rig, &log, NOW_MS + 5000).await;
-    rig.settled(&log).await;
-    expected.pop();
-    assert_eq!(table(&rig.tier, &log).await, expected);
-    until(|| rig.tier.condemned.lock().is_empty()).await;
-    check_manifest(&rig).await;
-    let report = rig.tier.scrub().await.unwrap();
-    assert_eq!(report.faults, [] as [String; 0]);
-}
-
 // A replaced broker that had been idle used to take its successor's objects for what an upload had left.
 #[tokio::test]
 async fn a_scrub_of_a_broker_that_does_not_know_it_was_replaced_removes_nothing() {
@@ -542,7 +432,7 @@ async fn an_object_that_was_missing_at_a_restore_never_stands_for_later_records(
     let bucket = Bucket::over(rig.objects.clone(), "memory");
     let lost = log.remote_segments().last().unwrap().clone();
     let bytes = bucket.get(&lost.object).await.unwrap();
-    bucket.delete(&[lost.object.to_string()]).await.unwrap();
+    bucket.delete(&[lost.object.to_string()]).await.all().unwrap();
     let options = crate::restore::RestoreOptions {
         cluster_id: None,
         dry_run: false,
@@ -568,8 +458,8 @@ async fn an_object_that_was_missing_at_a_restore_never_stands_for_later_records(
 async fn a_delta_that_arrived_after_its_writer_gave_up_is_known_as_our_own() {
     let (rig, log, _task) = copied(tiered(), 60).await;
     rig.objects.lost_answers.store(1, Ordering::SeqCst);
-    let mut gone = tokio::sync::watch::channel(true).1;
-    let given_up = rig.tier.commit(Vec::new(), vec!["nothing".to_owned()], &mut gone, || Ok(None)).await;
+    let change = Change { removed: vec!["nothing".to_owned()], tries: Some(1), ..Change::default() };
+    let given_up = rig.tier.commit(change, || Ok(None)).await;
     assert!(given_up.is_err());
     rig.fill(&log, 60).await;
     rig.settled(&log).await;
