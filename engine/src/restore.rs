@@ -199,7 +199,8 @@ async fn write_log(
         writer.put(Keyspace::Index, key, segment.to_value().encode_to_vec().into()).await?;
         if let Some(blocks) = blocks {
             let key = keys::tier::blocks_key(partition, segment.base_offset);
-            writer.put(Keyspace::Index, key, blocks.clone()).await?;
+            let value = keys::tier::blocks_value(blocks, &segment.object);
+            writer.put(Keyspace::Index, key, value).await?;
         }
     }
     for (id, producer) in &log.producers {

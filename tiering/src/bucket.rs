@@ -84,6 +84,8 @@ impl Deleted {
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     place: Arc<str>,
+    /// Where files are while they are written, if the store is a directory.
+    staging: Option<Arc<std::path::Path>>,
 }
 
 impl Bucket {
@@ -93,12 +95,13 @@ impl Bucket {
     /// [`BackendError`] when the settings do not fit together.
     pub fn open(backend: &Backend) -> Result<Self, BackendError> {
         let store = crate::backend::build(backend)?;
-        Ok(Self { store, place: backend.to_string().into() })
+        let staging = crate::staged::folder(backend).map(Into::into);
+        Ok(Self { store, place: backend.to_string().into(), staging })
     }
 
     /// Over any store; for tests, and for tools that have one.
     pub fn over(store: Arc<dyn ObjectStore>, place: &str) -> Self {
-        Self { store, place: place.into() }
+        Self { store, place: place.into(), staging: None }
     }
 
     /// Where it is, without secrets.
@@ -246,6 +249,14 @@ impl Bucket {
     /// [`BucketError`].
     pub async fn size(&self, name: &str) -> Result<u64, BucketError> {
         measured("head", self.store.head(&path(name))).await.map(|meta| meta.size)
+    }
+
+    /// Removes what writing objects has left that was cut short, where the store does not do so itself. Returns how many
+    /// files went.
+    pub async fn sweep_staged(&self, grace: Duration) -> usize {
+        let Some(folder) = self.staging.clone() else { return 0 };
+        let swept = tokio::task::spawn_blocking(move || crate::staged::sweep(&folder, grace));
+        swept.await.expect("looking through a directory does not panic")
     }
 
     /// Deletes objects; one that is not there counts as deleted. One that stays keeps none of the others.

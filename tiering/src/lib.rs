@@ -32,6 +32,7 @@ pub mod read;
 pub mod restore;
 mod scrub;
 pub mod segment;
+mod staged;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -115,6 +115,7 @@ impl Tier {
         if let Some(named) = named {
             listed.retain(|name, _| !named.contains(name));
             self.remove_orphans(&mut report, listed, begun_ms).await?;
+            report.orphans_removed += self.bucket.sweep_staged(self.options.orphan_grace).await;
         }
         metrics::gauge!(names::SCRUB_FAULTS).set(report.faults.len() as f64);
         Ok(report)
@@ -217,7 +218,7 @@ impl Tier {
             let in_use = self.in_use();
             old.retain(|name| !in_use.contains(name));
             let deleted = self.bucket.delete(&old).await;
-            report.orphans_removed = deleted.gone.len();
+            report.orphans_removed += deleted.gone.len();
             metrics::counter!(names::OBJECTS_DELETED).increment(deleted.gone.len() as u64);
             deleted.all()?;
         }

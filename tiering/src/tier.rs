@@ -11,6 +11,8 @@ use chronik_engine::Engine;
 use chronik_engine::error::{ReadError, TierError};
 use chronik_engine::log::{LogRead, PartitionLog, RemoteSegment, Span};
 use chronik_engine::store::{StoreError, Ticket};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
@@ -23,7 +25,7 @@ use crate::copy::Source;
 use crate::manifest::{AppendError, Chain, Claim, ClaimError, Entry, Kind, claim};
 use crate::meta::SavedMeta;
 use crate::metrics as names;
-use crate::read::{Limits, ReadOptions, RemoteError, RemoteReader};
+use crate::read::{Limits, ReadOptions, RemoteError, RemoteRead, RemoteReader};
 
 /// What the operator has set.
 pub struct TierOptions {
@@ -115,6 +117,7 @@ pub struct Tier {
     pub(crate) bandwidth: Bandwidth,
     /// Opened by the first who reads: the disk cache of a broker that tiers nothing would be waste.
     reader: OnceCell<RemoteReader>,
+    opening: Mutex<Option<Shared<BoxFuture<'static, RemoteReader>>>>,
     lead: tokio::sync::Mutex<Lead>,
     standing: Mutex<Standing>,
     epoch: AtomicU64,
@@ -185,6 +188,7 @@ impl Tier {
             bandwidth: Bandwidth::new(move || asked()),
             options,
             reader: OnceCell::new(),
+            opening: Mutex::new(None),
             lead: tokio::sync::Mutex::new(Lead::Not),
             standing: Mutex::new(Standing::Idle),
             epoch: AtomicU64::new(0),
@@ -200,7 +204,16 @@ impl Tier {
 
     /// Reads what is in the bucket.
     pub async fn reader(&self) -> &RemoteReader {
-        self.reader.get_or_init(|| RemoteReader::open(self.readers.clone(), &self.options.read)).await
+        let opening = || {
+            let (bucket, options) = (self.readers.clone(), self.options.read.clone());
+            // Goes on when whoever asked first has gone: what is on disk may take its time.
+            let opening = || {
+                let open = tokio::spawn(async move { RemoteReader::open(bucket, &options).await });
+                async { open.await.expect("opening does not panic") }.boxed().shared()
+            };
+            self.opening.lock().get_or_insert_with(opening).clone()
+        };
+        self.reader.get_or_init(opening).await
     }
 
     /// Reads from `offset` in whichever tier it is; see [`PartitionLog::read`].
@@ -214,12 +227,15 @@ impl Tier {
         limits: Limits,
     ) -> Result<LogRead, RemoteError> {
         let mut position = offset;
+        // Batches without a record: handed out alone, some clients take them for a record that is too large.
+        let mut empty = RemoteRead::default();
         loop {
+            let limits = Limits { max_bytes: limits.max_bytes.saturating_sub(empty.bytes), ..limits };
             let Some(segment) = log.remote_at(position) else {
                 match log.read(position, limits.max_bytes, limits.at_least_one, limits.isolation).await {
                     // It has moved in between.
                     Err(ReadError::Tiered { .. }) if log.remote_at(position).is_some() => continue,
-                    read => return Ok(read?),
+                    read => return Ok(behind(empty, read?)),
                 }
             };
             let read = match self.reader().await.read(log, &segment, position, limits).await {
@@ -234,12 +250,21 @@ impl Tier {
                 position = segment.next_offset;
                 continue;
             }
-            let (offsets, aborted) = (log.offsets(), read.aborted);
+            let offsets = log.offsets();
             // What was deleted while it was read is not shown.
-            if offsets.readable_from > position {
+            if offsets.readable_from > offset {
+                (position, empty) = (offset, RemoteRead::default());
                 continue;
             }
-            return Ok(LogRead { chunks: read.chunks, bytes: read.bytes, aborted, offsets });
+            if read.bytes > 0 && !read.has_records && read.bytes < limits.max_bytes {
+                position = read.last_offset + 1;
+                empty.bytes += read.bytes;
+                empty.chunks.extend(read.chunks);
+                empty.aborted.extend(read.aborted);
+                continue;
+            }
+            let RemoteRead { chunks, bytes, aborted, .. } = read;
+            return Ok(behind(empty, LogRead { chunks, bytes, aborted, offsets }));
         }
     }
 
@@ -514,6 +539,19 @@ impl Tier {
         }
         entries
     }
+}
+
+/// What was read, with what was read before it.
+fn behind(mut first: RemoteRead, read: LogRead) -> LogRead {
+    if first.bytes == 0 {
+        return read;
+    }
+    first.chunks.extend(read.chunks);
+    first.aborted.extend(read.aborted);
+    // A transaction may reach over both.
+    first.aborted.sort_by_key(|txn| (txn.last_offset, txn.producer_id));
+    first.aborted.dedup();
+    LogRead { chunks: first.chunks, bytes: first.bytes + read.bytes, aborted: first.aborted, ..read }
 }
 
 /// An object that is being written: scrubbing leaves it alone.

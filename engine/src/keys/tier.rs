@@ -80,6 +80,23 @@ pub fn blocks_key(partition: PartitionId, base_offset: i64) -> Bytes {
     KeyBuilder::new(17).u8(BLOCKS).u64(partition.0).u64(base_offset as u64).build()
 }
 
+/// A block index, and behind it the name of the object that it is of with its length (2 bytes, big-endian).
+pub fn blocks_value(blocks: &[u8], object: &str) -> Bytes {
+    let length = u16::try_from(object.len()).expect("the name of an object is far below 64 KiB");
+    KeyBuilder::new(blocks.len() + object.len() + 2)
+        .bytes(blocks)
+        .bytes(object.as_bytes())
+        .bytes(&length.to_be_bytes())
+        .build()
+}
+
+/// The block index in a value, if it is that of this object.
+pub fn parse_blocks(value: &Bytes, object: &str) -> Option<Bytes> {
+    let (rest, length) = value.split_last_chunk::<2>()?;
+    let blocks = rest.strip_suffix(object.as_bytes())?;
+    (usize::from(u16::from_be_bytes(*length)) == object.len()).then(|| value.slice(..blocks.len()))
+}
+
 /// Key of an object that nothing needs any more. Its value is empty.
 pub fn garbage_key(object: &str) -> Bytes {
     KeyBuilder::new(1 + object.len()).u8(GARBAGE).bytes(object.as_bytes()).build()
@@ -140,6 +157,12 @@ mod tests {
         assert_eq!(&blocks_key(p, 5)[..], [8, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 5]);
         assert_eq!(&garbage_key("a/b")[..], b"\x09a/b");
         assert_eq!(&state_key()[..], [0x40]);
+        let blocks = blocks_value(b"xyz", "a/b");
+        assert_eq!(&blocks[..], b"xyza/b\0\x03");
+        assert_eq!(parse_blocks(&blocks, "a/b").as_deref(), Some(&b"xyz"[..]));
+        for (value, object) in [(&blocks[..], "a/c"), (&blocks[..], "b"), (b"", "a"), (b"\0\x03", "a/b")] {
+            assert_eq!(parse_blocks(&Bytes::copy_from_slice(value), object), None);
+        }
         assert_eq!(parse_segment(&segment_key(p, 5)).unwrap(), (p, 5));
         assert_eq!(parse_garbage(&garbage_key("a/b")).unwrap(), "a/b");
         assert!(parse_garbage(&segment_key(p, 5)).is_err());

@@ -324,22 +324,26 @@ impl PartitionLog {
         let known = state.remote.iter().any(|known| known.object == segment.object);
         if known && state.status == Status::Online {
             let mut write = WriteBatch::new();
-            write.put(Keyspace::Index, keys::tier::blocks_key(self.id, segment.base_offset), blocks);
+            let value = keys::tier::blocks_value(&blocks, &segment.object);
+            write.put(Keyspace::Index, keys::tier::blocks_key(self.id, segment.base_offset), value);
             // Can be read again.
             drop(self.store.commit(write, Durability::Os));
         }
     }
 
-    /// The block index of a remote segment, if it is kept.
+    /// The block index of a remote segment, if it is kept; that of another object, which has taken its place or is about to,
+    /// is not it.
     ///
     /// # Errors
     /// Failures of the store.
     pub async fn blocks(&self, segment: &RemoteSegment) -> Result<Option<Bytes>, ReadError> {
         let key = keys::tier::blocks_key(self.id, segment.base_offset);
-        self.store.get(Keyspace::Index, key).await.map_err(|error| self.read_failed(error))
+        let value = self.store.get(Keyspace::Index, key).await.map_err(|error| self.read_failed(error))?;
+        Ok(value.and_then(|value| keys::tier::parse_blocks(&value, &segment.object)))
     }
 
     fn put_remote(&self, write: &mut WriteBatch, segment: &RemoteSegment, blocks: Bytes) {
+        let blocks = keys::tier::blocks_value(&blocks, &segment.object);
         let value = prost::Message::encode_to_vec(&segment.to_value());
         write.put(Keyspace::Index, keys::tier::segment_key(self.id, segment.base_offset), value);
         write.put(Keyspace::Index, keys::tier::blocks_key(self.id, segment.base_offset), blocks);

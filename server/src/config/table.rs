@@ -87,6 +87,23 @@ fn object_prefix(text: &str) -> Result<(), String> {
     }
 }
 
+/// An address: with or without a scheme, and without keys, which would be shown with it.
+fn endpoint(text: &str) -> Result<(), String> {
+    let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    let form = |why: &str| Err(format!("it is {why}; write it as `https://HOST:PORT`"));
+    match url::Url::parse(&whole) {
+        // Not repeated: it may be a secret.
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err("it contains a user or password: they have settings of their own".to_owned())
+        }
+        Ok(url) if !matches!(url.scheme(), "http" | "https") => form("of another scheme than http and https"),
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => form("followed by a query"),
+        Ok(url) if url.host_str().is_none_or(str::is_empty) => form("without a host"),
+        Ok(_) => Ok(()),
+        Err(error) => form(&format!("no address ({error})")),
+    }
+}
+
 fn log_directives(text: &str) -> Result<(), String> {
     text.parse::<tracing_subscriber::filter::EnvFilter>()
         .map(|_| ())
@@ -266,7 +283,7 @@ static SETTINGS: &[Setting] = &[
         "What every name in the bucket begins with, to share it with others; `a/b`."), "OBJECT_STORE_PREFIX"),
     row("object.store.request.timeout.ms", Long, Some("30000"), AtLeast(100), Low, field!(object_store.request_timeout_ms),
         "How long one request to object storage may take before it is given up and tried again."),
-    with_env(row("s3.endpoint", Text, None, NonEmpty, High, field!(object_store.s3_endpoint),
+    with_env(row("s3.endpoint", Text, None, With(endpoint), High, field!(object_store.s3_endpoint),
         "Address of a store that speaks S3, `https://HOST:PORT`; not set is Amazon's."), "S3_ENDPOINT"),
     with_env(row("s3.region", Text, Some("us-east-1"), NonEmpty, Medium, field!(object_store.s3_region),
         "Region of the bucket."), "S3_REGION"),
@@ -284,7 +301,7 @@ static SETTINGS: &[Setting] = &[
         "The bucket of the backend `gcs`. It must exist. Credentials are the surroundings' (GOOGLE_APPLICATION_CREDENTIALS, metadata server)."), "GCS_BUCKET"),
     with_env(row("gcs.project.id", Text, None, NonEmpty, Low, field!(object_store.gcs_project_id),
         "The project; shown by `doctor storage`, not needed to reach a bucket."), "GCS_PROJECT_ID"),
-    with_env(row("gcs.endpoint", Text, None, NonEmpty, Low, field!(object_store.gcs_endpoint),
+    with_env(row("gcs.endpoint", Text, None, With(endpoint), Low, field!(object_store.gcs_endpoint),
         "Address of an emulator, which is spoken to without credentials; not set is Google's."), "GCS_ENDPOINT"),
     with_env(row("azure.account.name", Text, None, NonEmpty, High, field!(object_store.azure_account_name),
         "The storage account of the backend `azure`."), "AZURE_ACCOUNT_NAME"),
@@ -292,7 +309,7 @@ static SETTINGS: &[Setting] = &[
         "The container. It must exist."), "AZURE_CONTAINER"),
     with_env(row("azure.account.key", Password, None, NonEmpty, High, field!(object_store.azure_account_key),
         "Key of the account; not set uses the surroundings' (AZURE_* variables, workload or managed identity)."), "AZURE_ACCOUNT_KEY"),
-    with_env(row("azure.endpoint", Text, None, NonEmpty, Low, field!(object_store.azure_endpoint),
+    with_env(row("azure.endpoint", Text, None, With(endpoint), Low, field!(object_store.azure_endpoint),
         "Address of an emulator or a private cloud; not set is Microsoft's."), "AZURE_ENDPOINT"),
     with_env(row("local.storage.path", Text, None, NonEmpty, High, field!(object_store.local_storage_path),
         "Directory of the backend `local`; not set is `objects` below `data.dir`. On the disk of the data it protects from nothing."), "LOCAL_STORAGE_PATH"),

@@ -19,6 +19,7 @@ use chronik_protocol::codec::messages::{
 };
 use chronik_protocol::message;
 use chronik_tiering::read::RemoteError;
+use futures_util::{StreamExt, stream};
 
 use super::lookup::{self, NO_EPOCH, Place};
 use crate::error_code::ErrorCode;
@@ -69,6 +70,9 @@ struct Answer {
 
 const NO_SUCH_RECORD: Answer = Answer { offset: NONE, timestamp: NONE, leader_epoch: NO_EPOCH };
 
+/// Partitions that are looked into at the same time.
+const FOUND_AT_ONCE: usize = 16;
+
 /// Answers ListOffsets.
 pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let mut times: HashMap<(&str, i32), usize> = HashMap::new();
@@ -80,17 +84,22 @@ pub async fn handle(ctx: &RequestContext, request: ListOffsetsRequest) -> ListOf
     let committed_only = request.isolation_level == READ_COMMITTED;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        let mut asked = Vec::with_capacity(topic.partitions.len());
         for partition in &topic.partitions {
             // Once named twice, a partition is answered once, at its first place.
-            let Some(times) = times.remove(&(&*topic.name, partition.partition_index)) else { continue };
-            let found = if times > 1 {
-                Err(ErrorCode::InvalidRequest)
-            } else {
-                find(ctx, &topic.name, partition, committed_only).await
-            };
-            partitions.push(wire_answer(ctx.api_version, partition.partition_index, found));
+            let times = times.remove(&(&*topic.name, partition.partition_index));
+            asked.extend(times.map(|times| (partition, times)));
         }
+        let answers = asked.into_iter().map(|(partition, times)| async move {
+            let found = match times {
+                1 => find(ctx, &topic.name, partition, committed_only).await,
+                _ => Err(ErrorCode::InvalidRequest),
+            };
+            wire_answer(ctx.api_version, partition.partition_index, found)
+        });
+        let answers: Vec<_> = answers.collect();
+        // Times of what is in object storage alone are asked for there.
+        let partitions: Vec<_> = stream::iter(answers).buffered(FOUND_AT_ONCE).collect().await;
         topics.push(message!(ListOffsetsTopicResponse { name: topic.name.clone(), partitions: partitions }));
     }
     message!(ListOffsetsResponse { topics: topics })

@@ -104,8 +104,8 @@ impl Blocks {
         }
         let flight = self.start(segment, index, plan.now.clone());
         self.look_ahead(log, segment, index, &plan);
-        names::count_block("store");
         let window = flight.await?;
+        names::count_block("store");
         let bytes = place.checked_sub(window.0).and_then(|at| window.1.get(at)).cloned();
         Ok(bytes.expect("a flight brings the blocks that it was noted for"))
     }
@@ -172,12 +172,7 @@ async fn fetch(
     range: Range<usize>,
 ) -> Result<Window, RemoteError> {
     let wanted = &index.blocks[range.clone()];
-    let outcome = get_checked(&state, &segment.object, wanted).await;
-    if let Ok(blocks) = &outcome {
-        for (block, bytes) in wanted.iter().zip(blocks) {
-            state.cache.put(&segment.object, block, bytes.clone());
-        }
-    }
+    let outcome = get_missing(&state, &segment.object, wanted).await;
     // Now: whoever comes from here on finds the cache.
     let mut flights = state.flights.lock();
     for place in range.clone() {
@@ -185,6 +180,21 @@ async fn fetch(
     }
     drop(flights);
     outcome.map(|blocks| Arc::new((range.start, blocks)))
+}
+
+/// What is not on disk, up to the end; all of it is in memory then.
+async fn get_missing(state: &State, object: &Arc<str>, wanted: &[Block]) -> Result<Vec<Bytes>, RemoteError> {
+    let mut blocks = Vec::with_capacity(wanted.len());
+    for block in wanted {
+        let Some(bytes) = state.cache.on_disk_of(object, block).await else { break };
+        blocks.push(bytes);
+    }
+    let missing = &wanted[blocks.len()..];
+    for (block, bytes) in missing.iter().zip(get_checked(state, object, missing).await?) {
+        state.cache.put(object, block, bytes.clone());
+        blocks.push(bytes);
+    }
+    Ok(blocks)
 }
 
 async fn get_checked(state: &State, object: &Arc<str>, wanted: &[Block]) -> Result<Vec<Bytes>, RemoteError> {

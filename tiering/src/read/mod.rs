@@ -96,6 +96,10 @@ pub struct RemoteRead {
     pub aborted: Vec<AbortedTxn>,
     /// A cleaner has left nothing at the offset or behind it in this segment: go on with the next.
     pub is_gap: bool,
+    /// The last offset of the batches.
+    pub last_offset: i64,
+    /// There are records, and not only batches from which a cleaner has taken all.
+    pub has_records: bool,
 }
 
 /// See the module.
@@ -149,8 +153,9 @@ impl RemoteReader {
                 break;
             }
         }
+        (read.last_offset, read.has_records) = look_through(&read.chunks);
         if limits.isolation == Isolation::Committed && read.bytes > 0 {
-            let end = last_offset(&read.chunks).map_or(position, |last| last + 1);
+            let end = read.last_offset + 1;
             let aborted = self.indexes.aborted(log, segment, &index).await?;
             read.aborted = aborted
                 .iter()
@@ -182,8 +187,11 @@ pub struct Limits {
 fn take(block: &Bytes, offset: i64, limits: Limits) -> Bytes {
     let (mut begin, mut end) = (None, 0);
     let mut at = 0;
-    while let Ok(header) = BatchHeader::parse(&block[at..]) {
+    while let Some(Ok(header)) = block.get(at..).map(BatchHeader::parse) {
         let next = at + header.size_bytes();
+        if next > block.len() {
+            break;
+        }
         if header.last_offset() >= offset {
             let from = *begin.get_or_insert(at);
             let first = from == at;
@@ -203,14 +211,32 @@ fn take(block: &Bytes, offset: i64, limits: Limits) -> Bytes {
     }
 }
 
-/// The last offset of batches that were taken.
-fn last_offset(chunks: &[Bytes]) -> Option<i64> {
-    let mut last = None;
-    let chunk = chunks.last()?;
-    let mut at = 0;
-    while let Some(Ok(header)) = chunk.get(at..).filter(|rest| !rest.is_empty()).map(BatchHeader::parse) {
-        last = Some(header.last_offset());
-        at += header.size_bytes();
+/// The last offset of batches that were taken, -1 without one, and whether any has records.
+fn look_through(chunks: &[Bytes]) -> (i64, bool) {
+    let (mut last_offset, mut has_records) = (-1, false);
+    for chunk in chunks {
+        let mut at = 0;
+        while let Some(Ok(header)) = chunk.get(at..).filter(|rest| !rest.is_empty()).map(BatchHeader::parse) {
+            last_offset = header.last_offset();
+            has_records |= header.record_count > 0;
+            at += header.size_bytes();
+        }
     }
-    last
+    (last_offset, has_records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A length that reached beyond the block used to end the task that read it.
+    #[test]
+    fn a_batch_that_is_longer_than_its_block_is_not_taken() {
+        let batch = chronik_protocol::batch::BatchBuilder::new().record(1, None, Some(b"v")).build().unwrap();
+        let limits = Limits { max_bytes: 1 << 20, at_least_one: true, isolation: Isolation::Uncommitted };
+        assert_eq!(take(&batch, 0, limits), batch);
+        for cut in 0..batch.len() {
+            assert!(take(&batch.slice(..cut), 0, limits).is_empty(), "{cut} bytes");
+        }
+    }
 }

@@ -174,7 +174,9 @@ fn unreadable(view: &BatchView<'_>) -> Option<String> {
 
 /// Whether the tail has another epoch for the batch than it bears.
 fn wrong_epoch(view: &BatchView<'_>, tail: &Tail) -> Option<String> {
-    let (offset, epoch) = (view.header().base_offset, view.header().partition_leader_epoch);
+    // The log's start may lie inside the first batch.
+    let offset = view.header().base_offset.max(tail.description.base_offset);
+    let epoch = view.header().partition_leader_epoch;
     let told = tail.epochs.iter().rfind(|entry| entry.start_offset <= offset).map(|entry| entry.epoch);
     // A batch without an epoch says nothing.
     (epoch >= 0 && told != Some(epoch)).then(|| {

@@ -1,0 +1,65 @@
+//! Files that a directory as the store keeps while an object is written, `NAME#NUMBER` beside it. They are in no listing, and
+//! whoever was killed in between leaves them.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::backend::{Backend, Kind};
+use crate::copy::SEGMENTS;
+
+/// The folder of segments, if the store is a directory.
+pub(crate) fn folder(backend: &Backend) -> Option<PathBuf> {
+    let Kind::Local { path } = &backend.kind else { return None };
+    let prefixed = backend.prefix.as_ref().map_or_else(|| path.clone(), |prefix| path.join(prefix));
+    Some(prefixed.join(SEGMENTS))
+}
+
+/// Removes what was not written to for `grace`. Returns how many files went; what cannot be read or removed stays.
+pub(crate) fn sweep(folder: &Path, grace: Duration) -> usize {
+    let mut removed = 0;
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    for entry in entries.flatten() {
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_dir() {
+            removed += sweep(&entry.path(), grace);
+            continue;
+        }
+        let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        let is_old = age.is_some_and(|age| age >= grace);
+        if is_staged(&entry.file_name().to_string_lossy())
+            && is_old
+            && std::fs::remove_file(entry.path()).is_ok()
+        {
+            removed += 1;
+        }
+    }
+    removed
+}
+
+fn is_staged(name: &str) -> bool {
+    name.rsplit_once('#')
+        .is_some_and(|(object, number)| object.ends_with(".seg") && number.parse::<u64>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // What a copy had left that was killed used to stay for ever.
+    #[test]
+    fn staged_files_go_once_they_are_old_and_nothing_else_does() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().join("segments/t-1/0");
+        std::fs::create_dir_all(&folder).unwrap();
+        let names = ["a.seg", "a.seg#1", "b.seg#22", "c.seg#x", "d#1"];
+        names.iter().for_each(|name| std::fs::write(folder.join(name), b"x").unwrap());
+        assert_eq!(sweep(scratch.path(), Duration::from_secs(60)), 0);
+        assert_eq!(sweep(scratch.path(), Duration::ZERO), 2);
+        assert!(
+            names
+                .iter()
+                .all(|name| folder.join(name).exists() == !name.contains(".seg#") || *name == "c.seg#x")
+        );
+        assert_eq!(sweep(&scratch.path().join("nothing"), Duration::ZERO), 0);
+    }
+}
