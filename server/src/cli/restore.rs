@@ -186,6 +186,14 @@ fn show(asked: &Restore, report: &RestoreReport) {
         println!("\nWrong with the bucket:");
         report.faults.iter().for_each(|fault| println!("  {fault}"));
     }
+    if report.unnamed.count > 0 {
+        println!(
+            "\n{} objects ({} bytes) of these topics are not in the manifest: copies that were cut short, or what a manifest \
+             held that has lost its end. The broker removes them chronik.tier.orphan.grace.ms after this restore:",
+            report.unnamed.count, report.unnamed.bytes
+        );
+        report.unnamed.first.iter().for_each(|name| println!("  {name}"));
+    }
     if !asked.dry_run {
         println!(
             "\nRecords behind \"up to\" are lost. Start the broker on the new directory with the same object storage."

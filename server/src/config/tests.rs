@@ -360,3 +360,19 @@ fn a_topic_config_is_what_its_overrides_say() {
     assert_eq!(topic.segment_bytes, 1_000);
     assert_eq!(topic.retention_ms, Some(604_800_000), "a stored value that is no good counts as not set");
 }
+
+// A malformed endpoint used to end the process, and one with keys in it was shown by `doctor` and over HTTP.
+#[test]
+fn an_endpoint_is_an_address_and_holds_no_keys() {
+    for sound in ["minio:9000", "http://127.0.0.1:9000", "https://s3.example/base", "http://[::1]:9000"] {
+        load(&env(&[("S3_ENDPOINT", sound)])).unwrap();
+    }
+    for wrong in
+        ["http://bad host:1", "http://", "ftp://h", "https://key:hush@h", "http://h:99999", "h:1?x=y"]
+    {
+        let told: Vec<String> =
+            faults(&env(&[("S3_ENDPOINT", wrong)])).iter().map(ToString::to_string).collect();
+        assert!(told.len() == 1 && told[0].contains("s3.endpoint"), "{wrong}: {told:?}");
+        assert!(!told[0].contains("hush"), "{told:?}");
+    }
+}

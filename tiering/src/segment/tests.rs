@@ -241,3 +241,17 @@ proptest! {
         let _ = parse_header(&bytes);
     }
 }
+
+// DeleteRecords inside a batch moves the first leader epoch with the log's start; a sound segment used to fail.
+#[test]
+fn a_segment_whose_first_batch_begins_before_it_is_sound() {
+    let first = batch(10, &[b"one", b"two"], 1_000);
+    let description = description(11, 12);
+    let mut writer = SegmentWriter::new(description);
+    let mut bytes = writer.header().to_vec();
+    writer.push(&first).unwrap();
+    bytes.extend_from_slice(&first);
+    let finished = writer.finish(Vec::new(), vec![EpochValue { epoch: 1, start_offset: 11 }]);
+    bytes.extend_from_slice(&finished.tail_bytes);
+    assert_eq!(verify(&bytes).unwrap().faults, []);
+}

@@ -231,3 +231,27 @@ async fn what_is_local_alone_takes_nothing_from_the_bucket() {
     clean_to_the_end(&rig, &log).await;
     assert_eq!(keys_once(&table(&rig.tier, &log).await).len(), 20);
 }
+
+// A batch whose records are all gone, alone in an answer, made librdkafka say that a message was too large.
+#[tokio::test]
+async fn batches_without_records_are_never_handed_out_alone() {
+    let rig = Rig::new(compacted()).await;
+    let log = rig.topic("t").await;
+    let _task = rig.start();
+    for producer in 0..30 {
+        let mut builder = chronik_protocol::batch::BatchBuilder::new().producer(producer, 0, 0);
+        for key in 0..10 {
+            let value = format!("{producer:0>300}");
+            builder = builder.record(NOW_MS, Some(format!("k{key}").as_bytes()), Some(value.as_bytes()));
+        }
+        crate::testing::append(&log, builder.build().unwrap()).await;
+    }
+    clean(&rig, &log, NOW_MS).await;
+    rig.settled(&log).await;
+    let read = rig.tier.read(&log, 0, ALL).await.unwrap();
+    let batches: Vec<Bytes> = split_batches(Bytes::from(read.chunks.concat())).collect();
+    let records = |batch: &Bytes| BatchView::new(batch).unwrap().header().record_count;
+    assert!(batches.len() == 30 && records(&batches[0]) == 0, "{}", batches.len());
+    assert!(batches.iter().any(|batch| records(batch) > 0));
+    assert_eq!(read.bytes, batches.iter().map(Bytes::len).sum::<usize>());
+}

@@ -56,7 +56,7 @@ pub fn on_directory<T, W: Future<Output = Result<T, Failure>>>(
     // Nothing is read twice.
     config.tier.cache_disk_bytes = 0;
     on_engine(&config, |engine, clock| async {
-        work(Box::new(Directory::open(&config, engine, clock, topic)?)).await
+        super::until_interrupted(work(Box::new(Directory::open(&config, engine, clock, topic)?))).await
     })
 }
 

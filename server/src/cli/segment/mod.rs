@@ -123,5 +123,13 @@ fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Fail
         .enable_all()
         .build()
         .map_err(|error| format!("no event loop: {error}"))?;
-    runtime.block_on(work)
+    runtime.block_on(until_interrupted(work))
+}
+
+/// The work, unless Ctrl-C comes first: then it is dropped, and with it the files that have no name yet.
+async fn until_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
+    }
 }
