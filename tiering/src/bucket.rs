@@ -251,11 +251,11 @@ impl Bucket {
         measured("head", self.store.head(&path(name))).await.map(|meta| meta.size)
     }
 
-    /// Removes what writing objects has left that was cut short, where the store does not do so itself. Returns how many
+    /// Removes what writing objects has left that was cut short before `before_ms`, where the store does not do so itself. Returns how many
     /// files went.
-    pub async fn sweep_staged(&self, grace: Duration) -> usize {
+    pub async fn sweep_staged(&self, before_ms: i64) -> usize {
         let Some(folder) = self.staging.clone() else { return 0 };
-        let swept = tokio::task::spawn_blocking(move || crate::staged::sweep(&folder, grace));
+        let swept = tokio::task::spawn_blocking(move || crate::staged::sweep(&folder, before_ms));
         swept.await.expect("looking through a directory does not panic")
     }
 

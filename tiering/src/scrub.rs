@@ -115,7 +115,8 @@ impl Tier {
         if let Some(named) = named {
             listed.retain(|name, _| !named.contains(name));
             self.remove_orphans(&mut report, listed, begun_ms).await?;
-            report.orphans_removed += self.bucket.sweep_staged(self.options.orphan_grace).await;
+            let before_ms = begun_ms.saturating_sub(self.options.orphan_grace.as_millis() as i64);
+            report.orphans_removed += self.bucket.sweep_staged(before_ms).await;
         }
         metrics::gauge!(names::SCRUB_FAULTS).set(report.faults.len() as f64);
         Ok(report)

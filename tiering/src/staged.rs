@@ -2,7 +2,7 @@
 //! whoever was killed in between leaves them.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::UNIX_EPOCH;
 
 use crate::backend::{Backend, Kind};
 use crate::copy::SEGMENTS;
@@ -14,18 +14,18 @@ pub(crate) fn folder(backend: &Backend) -> Option<PathBuf> {
     Some(prefixed.join(SEGMENTS))
 }
 
-/// Removes what was not written to for `grace`. Returns how many files went; what cannot be read or removed stays.
-pub(crate) fn sweep(folder: &Path, grace: Duration) -> usize {
+/// Removes what was not written to since `before_ms`. Returns how many files went; what cannot be read or removed stays.
+pub(crate) fn sweep(folder: &Path, before_ms: i64) -> usize {
     let mut removed = 0;
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     for entry in entries.flatten() {
         let Ok(metadata) = entry.metadata() else { continue };
         if metadata.is_dir() {
-            removed += sweep(&entry.path(), grace);
+            removed += sweep(&entry.path(), before_ms);
             continue;
         }
-        let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-        let is_old = age.is_some_and(|age| age >= grace);
+        let written = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let is_old = written.is_some_and(|written| (written.as_millis() as i64) < before_ms);
         if is_staged(&entry.file_name().to_string_lossy())
             && is_old
             && std::fs::remove_file(entry.path()).is_ok()
@@ -53,10 +53,10 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let names = ["a.seg", "a.seg#1", "b.seg#22", "c.seg#x", "d#1"];
         names.iter().for_each(|name| std::fs::write(folder.join(name), b"x").unwrap());
-        assert_eq!(sweep(scratch.path(), Duration::from_secs(60)), 0);
-        assert_eq!(sweep(scratch.path(), Duration::ZERO), 2);
+        assert_eq!(sweep(scratch.path(), 0), 0);
+        assert_eq!(sweep(scratch.path(), i64::MAX), 2);
         let left: Vec<&str> = names.into_iter().filter(|name| folder.join(name).exists()).collect();
         assert_eq!(left, ["a.seg", "c.seg#x", "d#1"]);
-        assert_eq!(sweep(&scratch.path().join("nothing"), Duration::ZERO), 0);
+        assert_eq!(sweep(&scratch.path().join("nothing"), i64::MAX), 0);
     }
 }
