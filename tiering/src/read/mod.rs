@@ -17,6 +17,7 @@ mod index;
 mod time;
 mod window;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,12 +25,15 @@ use bytes::Bytes;
 use chronik_engine::error::ReadError;
 use chronik_engine::log::{AbortedTxn, Isolation, PartitionLog, RemoteSegment};
 use chronik_protocol::batch::BatchHeader;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 
 use crate::bucket::{Bucket, BucketError};
 use crate::segment::SegmentError;
 use blocks::Blocks;
-use index::Indexes;
 pub use index::encode_index;
+use index::{Indexes, SegmentIndex};
 pub use index::{TailError, read_tail};
 
 /// Bounds of the reader.
@@ -107,14 +111,24 @@ pub struct RemoteRead {
 pub struct RemoteReader {
     indexes: Arc<Indexes>,
     blocks: Blocks,
+    /// What readers wait for, by object and offset.
+    arriving: Arc<Mutex<HashMap<(Arc<str>, i64), Arrival>>>,
 }
+
+/// The index of a segment and the block with an offset, if there is one.
+type Arrived = (Arc<SegmentIndex>, Option<Bytes>);
+type Arrival = Shared<BoxFuture<'static, Result<Arrived, RemoteError>>>;
 
 impl RemoteReader {
     /// A reader of `bucket`.
     pub async fn open(bucket: Bucket, options: &ReadOptions) -> Self {
         let indexes = Indexes::new(bucket.clone());
         let cache = cache::BlockCache::open(options).await;
-        Self { blocks: Blocks::new(bucket, cache, indexes.clone(), options), indexes }
+        Self {
+            blocks: Blocks::new(bucket, cache, indexes.clone(), options),
+            indexes,
+            arriving: Arc::default(),
+        }
     }
 
     /// Reads from `offset`, which `segment` contains: at most `max_bytes`, except that with `at_least_one` the first batch
@@ -129,11 +143,17 @@ impl RemoteReader {
         offset: i64,
         limits: Limits,
     ) -> Result<RemoteRead, RemoteError> {
-        let index = self.indexes.get(log, segment).await?;
+        let (index, mut first) = match self.at_hand(segment, offset) {
+            Some(index) => (index, None),
+            None => self.arrive(log, segment, offset).await?,
+        };
         let mut read = RemoteRead { is_gap: index.block_for(offset).is_none(), ..RemoteRead::default() };
         let mut position = offset;
         while let Some(place) = index.block_for(position) {
-            let block = self.blocks.get(log, segment, &index, place).await?;
+            let block = match first.take() {
+                Some(block) => block,
+                None => self.blocks.get(log, segment, &index, place).await?,
+            };
             let budget = Limits {
                 max_bytes: limits.max_bytes.saturating_sub(read.bytes),
                 at_least_one: limits.at_least_one && read.bytes == 0,
@@ -164,6 +184,47 @@ impl RemoteReader {
                 .collect();
         }
         Ok(read)
+    }
+
+    /// The index, if neither it nor the block with `offset` has to be waited for.
+    fn at_hand(&self, segment: &RemoteSegment, offset: i64) -> Option<Arc<SegmentIndex>> {
+        let index = self.indexes.at_hand(segment)?;
+        let waits =
+            index.block_for(offset).is_some_and(|place| !self.blocks.is_at_hand(segment, &index, place));
+        (!waits).then_some(index)
+    }
+
+    /// Gets them, once for all who ask, and to the end when whoever asked has gone: a fetch is answered as soon as another
+    /// partition has something, and must find more the next time.
+    fn arrive(&self, log: &Arc<PartitionLog>, segment: &Arc<RemoteSegment>, offset: i64) -> Arrival {
+        let key = (segment.object.clone(), offset);
+        let mut arriving = self.arriving.lock();
+        if let Some(arrival) = arriving.get(&key) {
+            return arrival.clone();
+        }
+        let (this, log, segment, noted) = (self.clone(), log.clone(), segment.clone(), key.clone());
+        let task = tokio::spawn(async move {
+            let arrived = this.get(&log, &segment, offset).await;
+            this.arriving.lock().remove(&noted);
+            arrived
+        });
+        let arrival: Arrival = async move { task.await.expect("reading does not panic") }.boxed().shared();
+        arriving.insert(key, arrival.clone());
+        arrival
+    }
+
+    async fn get(
+        &self,
+        log: &Arc<PartitionLog>,
+        segment: &Arc<RemoteSegment>,
+        offset: i64,
+    ) -> Result<Arrived, RemoteError> {
+        let index = self.indexes.get(log, segment).await?;
+        let block = match index.block_for(offset) {
+            Some(place) => Some(self.blocks.get(log, segment, &index, place).await?),
+            None => None,
+        };
+        Ok((index, block))
     }
 
     /// Writes what is in memory to the disk cache.
