@@ -82,6 +82,10 @@ pub fn backend_of_url(url: &str, config: &BrokerConfig) -> Result<Backend, Backe
     let mut config = config.clone();
     let store = &mut config.object_store;
     let mut parts = rest.trim_end_matches('/').splitn(if scheme == "az" { 3 } else { 2 }, '/');
+    // No name of a bucket has an `@`; what is before one would be keys.
+    if rest.contains('@') && scheme != "file" {
+        return Err(BackendError::url(scheme));
+    }
     let mut next = || parts.next().filter(|part| !part.is_empty()).map(str::to_owned);
     match scheme {
         "s3" => (store.backend, store.s3_bucket) = ("s3".to_owned(), next().ok_or_else(wrong)?),
@@ -176,6 +180,7 @@ mod tests {
         assert_eq!(place("gs://b/p").unwrap(), "gs://b below p/");
         assert_eq!(place("az://a/c/p").unwrap(), "az://a/c below p/");
         assert_eq!(place("file:///x/y").unwrap(), "file:///x/y");
+        assert!(!place("s3://key:hush@b").unwrap_err().to_string().contains("hush"));
         for url in ["b", "s3://", "az://a", "file://x", "ftp://b"] {
             assert!(place(url).unwrap_err().to_string().contains("s3://"), "{url}");
         }

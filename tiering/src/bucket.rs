@@ -255,7 +255,7 @@ impl Bucket {
     /// files went.
     pub async fn sweep_staged(&self, before_ms: i64) -> usize {
         let Some(folder) = self.staging.clone() else { return 0 };
-        let swept = tokio::task::spawn_blocking(move || crate::staged::sweep(&folder, before_ms));
+        let swept = tokio::task::spawn_blocking(move || crate::staged::sweep_all(&folder, before_ms));
         swept.await.expect("looking through a directory does not panic")
     }
 

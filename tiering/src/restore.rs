@@ -55,12 +55,12 @@ pub struct RestoreReport {
     pub clamped: Vec<Clamped>,
     /// What is wrong with the bucket.
     pub faults: Vec<String>,
-    /// Objects of these topics that the manifest does not name: left by copies that were cut short, or by a manifest that
+    /// Objects of these topics that did not come back: before a gap, left by copies that were cut short, or by a manifest that
     /// has lost its end. A broker deletes them once its grace time for orphans has passed since the restore.
     pub unnamed: Unnamed,
 }
 
-/// Objects that the manifest does not name.
+/// Objects that nothing names after a restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unnamed {
     /// How many.
@@ -234,6 +234,7 @@ pub async fn restore(
         let tier = TierStateValue {
             epoch: epoch + 1,
             claim,
+            reserved_delta: 1,
             restored_ms: options.now_ms,
             ..TierStateValue::default()
         };
@@ -310,7 +311,6 @@ async fn gather(
         sizes.insert(object.name, object.size);
     };
     bucket.list(SEGMENTS, note).await?;
-    report.unnamed = unnamed(&sizes, chain, topics);
     let partitions: HashMap<Uuid, usize> =
         topics.iter().map(|(id, topic)| (*id, topic.partitions.len())).collect();
     let mut by_log: BTreeMap<(Uuid, u32), Vec<RemoteSegment>> = BTreeMap::new();
@@ -338,23 +338,30 @@ async fn gather(
             report.faults.push(format!("{} is missing, or has another size than it had", segment.object));
         }
     }
-    let mut logs = HashMap::new();
+    let mut logs: HashMap<(Uuid, u32), RestoredLog> = HashMap::new();
     for (key, segments) in by_log {
         let start = starts.get(&key).copied().unwrap_or(0);
         if let Some(log) = whole_run(segments, start, &mut garbage, &mut report.faults) {
             logs.insert(key, log);
         }
     }
+    let kept: HashSet<&str> = logs
+        .values()
+        .flat_map(|log: &RestoredLog| log.segments.iter().map(|(segment, _)| &*segment.object))
+        .chain(garbage.iter().map(String::as_str))
+        .collect();
+    sizes.retain(|object, _| !kept.contains(&**object));
+    report.unnamed = unnamed(&sizes, topics);
     let names = topics.iter().map(|(id, topic)| (*id, topic.name.clone())).collect();
     Ok(Gathered { logs, garbage, names })
 }
 
-fn unnamed(sizes: &HashMap<String, u64>, chain: &ChainState, topics: &[(Uuid, TopicValue)]) -> Unnamed {
+fn unnamed(sizes: &HashMap<String, u64>, topics: &[(Uuid, TopicValue)]) -> Unnamed {
     let folders: HashSet<String> = topics.iter().map(|(id, topic)| topic_folder(&topic.name, *id)).collect();
     let is_of_a_topic = |name: &str| name.split('/').nth(1).is_some_and(|folder| folders.contains(folder));
     let mut found = Unnamed::default();
     for (name, size) in sizes {
-        if is_of_a_topic(name) && !chain.entries.contains_key(name) {
+        if is_of_a_topic(name) {
             found.count += 1;
             found.bytes += size;
             found.first.push(name.clone());

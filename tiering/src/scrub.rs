@@ -245,7 +245,17 @@ impl Tier {
             if !self.leads().await {
                 return Ok(None);
             }
+            let Some((written, _)) = self.written_so_far().await else { return Ok(None) };
             let chain = match read_chain(&self.bucket, cluster_id, self.epoch()).await {
+                Ok(chain) if chain.next < written => {
+                    report
+                        .fault("the manifest: its newest records are missing; it is written anew".to_owned());
+                    if !self.still_leads().await {
+                        return Ok(None);
+                    }
+                    self.snapshot_now().await?;
+                    continue;
+                }
                 Ok(chain) => chain,
                 Err(ChainError::Bucket(error)) if !matches!(error, BucketError::NotFound(_)) => {
                     return Err(error);
@@ -262,7 +272,10 @@ impl Tier {
             };
             let Ok(garbage) = self.engine.garbage(usize::MAX).await else { return Ok(None) };
             // Of one moment; if more was written since, another is looked for.
-            let Some(entries) = self.entries_at(chain.next).await else { continue };
+            let Some((next, entries)) = self.written_so_far().await else { return Ok(None) };
+            if next != chain.next {
+                continue;
+            }
             let mut unsure = false;
             for entry in &entries {
                 let object = &entry.segment.object;

@@ -7,15 +7,23 @@ use std::time::UNIX_EPOCH;
 use crate::backend::{Backend, Kind};
 use crate::copy::SEGMENTS;
 
-/// The folder of segments, if the store is a directory.
+/// Folders that are ours, and what their objects end with.
+const FOLDERS: [&str; 3] = [SEGMENTS, "manifest", "meta"];
+const SUFFIXES: [&str; 4] = [".seg", ".delta", ".snapshot", ".meta"];
+
+/// The folder of everything, if the store is a directory.
 pub(crate) fn folder(backend: &Backend) -> Option<PathBuf> {
     let Kind::Local { path } = &backend.kind else { return None };
-    let prefixed = backend.prefix.as_ref().map_or_else(|| path.clone(), |prefix| path.join(prefix));
-    Some(prefixed.join(SEGMENTS))
+    Some(backend.prefix.as_ref().map_or_else(|| path.clone(), |prefix| path.join(prefix)))
+}
+
+/// Removes what was not written to since `before_ms` in all that is ours. Returns how many files went.
+pub(crate) fn sweep_all(root: &Path, before_ms: i64) -> usize {
+    FOLDERS.iter().map(|folder| sweep(&root.join(folder), before_ms)).sum()
 }
 
 /// Removes what was not written to since `before_ms`. Returns how many files went; what cannot be read or removed stays.
-pub(crate) fn sweep(folder: &Path, before_ms: i64) -> usize {
+fn sweep(folder: &Path, before_ms: i64) -> usize {
     let mut removed = 0;
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
     for entry in entries.flatten() {
@@ -37,8 +45,8 @@ pub(crate) fn sweep(folder: &Path, before_ms: i64) -> usize {
 }
 
 fn is_staged(name: &str) -> bool {
-    name.rsplit_once('#')
-        .is_some_and(|(object, number)| object.ends_with(".seg") && number.parse::<u64>().is_ok())
+    let is_ours = |object: &str| SUFFIXES.iter().any(|suffix| object.ends_with(suffix));
+    name.rsplit_once('#').is_some_and(|(object, number)| is_ours(object) && number.parse::<u64>().is_ok())
 }
 
 #[cfg(test)]
@@ -51,12 +59,12 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path().join("segments/t-1/0");
         std::fs::create_dir_all(&folder).unwrap();
-        let names = ["a.seg", "a.seg#1", "b.seg#22", "c.seg#x", "d#1"];
+        let names = ["a.seg", "a.seg#1", "b.delta#22", "c.seg#x", "d#1"];
         names.iter().for_each(|name| std::fs::write(folder.join(name), b"x").unwrap());
-        assert_eq!(sweep(scratch.path(), 0), 0);
-        assert_eq!(sweep(scratch.path(), i64::MAX), 2);
+        assert_eq!(sweep_all(scratch.path(), 0), 0);
+        assert_eq!(sweep_all(scratch.path(), i64::MAX), 2);
         let left: Vec<&str> = names.into_iter().filter(|name| folder.join(name).exists()).collect();
         assert_eq!(left, ["a.seg", "c.seg#x", "d#1"]);
-        assert_eq!(sweep(&scratch.path().join("nothing"), i64::MAX), 0);
+        assert_eq!(sweep_all(&scratch.path().join("nothing"), i64::MAX), 0);
     }
 }

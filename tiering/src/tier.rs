@@ -343,7 +343,7 @@ impl Tier {
         let error = match claimed {
             Ok(claimed) => match self.adopt(&claimed.entries).await {
                 Ok(()) => {
-                    self.led(&mut lead, claimed.chain);
+                    self.led(&mut lead, *claimed).await;
                     return true;
                 }
                 Err(AdoptError::Differs(refusal)) => ClaimError::Refused(refusal),
@@ -365,13 +365,27 @@ impl Tier {
         false
     }
 
-    fn led(&self, lead: &mut Lead, chain: Chain) {
+    async fn led(&self, lead: &mut Lead, claimed: Claim) {
+        let Claim { mut chain, entries } = claimed;
         let epoch = chain.epoch();
         tracing::info!(epoch, bucket = self.bucket.place(), "object storage is ours to write");
         self.epoch.store(epoch, Ordering::Relaxed);
-        *lead = Lead::Yes(Box::new(chain));
         *self.standing.lock() = Standing::Leading(epoch);
         metrics::gauge!(names::LEADING).set(1.0);
+        // The bucket may have lost the newest records of the manifest.
+        let named: HashSet<&str> = entries.iter().map(|entry| &*entry.segment.object).collect();
+        let unnamed: Vec<String> = self.entries().into_iter().map(|entry| entry.segment.object).collect();
+        let unnamed: Vec<String> = unnamed.into_iter().filter(|object| !named.contains(&**object)).collect();
+        if !unnamed.is_empty() {
+            tracing::error!(
+                count = unnamed.len(),
+                "the manifest does not name segments that the logs have: they are added"
+            );
+            self.unsure.lock().extend(unnamed);
+            // Or with the next change.
+            let _ = self.append(&mut chain, &Change::default()).await;
+        }
+        *lead = Lead::Yes(Box::new(chain));
     }
 
     fn tried(&self, reason: &str) {
@@ -482,12 +496,26 @@ impl Tier {
             added.extend(named);
             removed.extend(unnamed);
         }
+        // Known to the directory before it is in the bucket: one that finds more there than it has reserved is a copy from
+        // before.
+        self.reserve(chain.next() + 1).await?;
         chain.append(Kind::Changes, added, removed, self.now_ms()).await?;
         self.unsure.lock().retain(|object| !unsure.contains(object));
         let mut standing = self.standing.lock();
         if matches!(*standing, Standing::Trying(_)) {
             tracing::info!(bucket = self.bucket.place(), "object storage can be written again");
             *standing = Standing::Leading(chain.epoch());
+        }
+        Ok(())
+    }
+
+    async fn reserve(&self, next: u64) -> Result<(), AppendError> {
+        let failed =
+            |error: StoreError| BucketError::Failed(format!("the data directory cannot be written: {error}"));
+        let mut state = self.engine.tier_state().await.map_err(failed)?;
+        if state.reserved_delta < next {
+            state.reserved_delta = next;
+            self.engine.set_tier_state(&state).await.map_err(failed)?;
         }
         Ok(())
     }
@@ -517,10 +545,10 @@ impl Tier {
         }
     }
 
-    /// What the logs name, if `next` is still the number of the manifest's next delta.
-    pub(crate) async fn entries_at(&self, next: u64) -> Option<Vec<Entry>> {
+    /// The number of the manifest's next delta, and what the logs name at that moment.
+    pub(crate) async fn written_so_far(&self) -> Option<(u64, Vec<Entry>)> {
         match &*self.lead.lock().await {
-            Lead::Yes(chain) if chain.next() == next => Some(self.entries()),
+            Lead::Yes(chain) => Some((chain.next(), self.entries())),
             _ => None,
         }
     }

@@ -196,6 +196,7 @@ fn tier_state() -> tier::TierStateValue {
         claiming_epoch: 3,
         claiming: vec![4],
         refusal: "5".to_owned(),
+        reserved_delta: 7,
         restored_ms: 6,
     }
 }

@@ -65,6 +65,9 @@ pub struct TierStateValue {
     /// Why this directory must not write to the bucket, ever; empty if it may.
     #[prost(string, tag = "6")]
     pub refusal: String,
+    /// Numbers of the epoch's deltas that this directory may have written are below; 0 is not known.
+    #[prost(uint64, tag = "8")]
+    pub reserved_delta: u64,
     /// When the directory was restored from the bucket, ms; 0 if it was not.
     #[prost(int64, tag = "7")]
     pub restored_ms: i64,

@@ -214,7 +214,17 @@ impl PartitionLog {
         (!self.cleaning.swap(true, Ordering::AcqRel)).then(|| CleaningHold(self.clone()))
     }
 
-    /// Batches from the one that contains `from`, up to `to`, for copying: about `bytes`, never none while there are any.
+    /// Whether a batch contains `from`.
+    async fn straddles(&self, from: i64, end: i64) -> Result<bool, ReadError> {
+        let range = keys::batch::range(self.id, from, end);
+        let scanned = self.store.scan(Keyspace::Batches, range, ScanLimit::entries(1)).await;
+        let chunk = scanned.map_err(|error| self.read_failed(error))?;
+        let base = chunk.entries.first().and_then(|(_, batch)| batch.first_chunk());
+        Ok(base.is_some_and(|base| i64::from_be_bytes(*base) <= from))
+    }
+
+    /// Batches from the one that contains `from`, up to `to`, for copying: about `bytes`, never none while there are any
+    /// that end below `to`.
     ///
     /// # Errors
     /// [`ReadError::OffsetOutOfRange`] when they were deleted meanwhile, and failures of the partition or the store.
@@ -234,6 +244,9 @@ impl PartitionLog {
                 log_start_offset: offsets.local_from,
                 next_offset: offsets.next_offset,
             });
+        }
+        if chunk.entries.is_empty() && self.straddles(from, offsets.next_offset).await? {
+            return Ok(Vec::new());
         }
         // The cleaner leaves the last batch of what it cleans, but nothing need be in one segment of it.
         if !(chunk.entries.is_empty() && to <= gaps_below) {

@@ -188,8 +188,8 @@ fn show(asked: &Restore, report: &RestoreReport) {
     }
     if report.unnamed.count > 0 {
         println!(
-            "\n{} objects ({} bytes) of these topics are not in the manifest: copies that were cut short, or what a manifest \
-             held that has lost its end. The broker removes them chronik.tier.orphan.grace.ms after this restore:",
+            "\n{} objects ({} bytes) of these topics did not come back: they lie before a gap, or the manifest does not name them. \
+             The broker removes them chronik.tier.orphan.grace.ms after this restore; copy away what is worth a look:",
             report.unnamed.count, report.unnamed.bytes
         );
         report.unnamed.first.iter().for_each(|name| println!("  {name}"));

@@ -90,12 +90,12 @@ fn object_prefix(text: &str) -> Result<(), String> {
 /// An address: with or without a scheme, and without keys, which would be shown with it.
 fn endpoint(text: &str) -> Result<(), String> {
     let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    // Wherever it is: keys are written before one.
+    if text.contains('@') {
+        return Err("it contains a user or password: they have settings of their own".to_owned());
+    }
     let form = |why: &str| Err(format!("it is {why}; write it as `https://HOST:PORT`"));
     match url::Url::parse(&whole) {
-        // Not repeated: it may be a secret.
-        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-            Err("it contains a user or password: they have settings of their own".to_owned())
-        }
         Ok(url) if !matches!(url.scheme(), "http" | "https") => form("of another scheme than http and https"),
         Ok(url) if url.query().is_some() || url.fragment().is_some() => form("followed by a query"),
         Ok(url) if url.host_str().is_none_or(str::is_empty) => form("without a host"),

@@ -367,9 +367,15 @@ fn an_endpoint_is_an_address_and_holds_no_keys() {
     for sound in ["minio:9000", "http://127.0.0.1:9000", "https://s3.example/base", "http://[::1]:9000"] {
         load(&env(&[("S3_ENDPOINT", sound)])).unwrap();
     }
-    for wrong in
-        ["http://bad host:1", "http://", "ftp://h", "https://key:hush@h", "http://h:99999", "h:1?x=y"]
-    {
+    for wrong in [
+        "http://bad host:1",
+        "http://",
+        "ftp://h",
+        "https://key:hush@h",
+        "http:/key:hush@h/",
+        "http://h:99999",
+        "h:1?x=y",
+    ] {
         let told: Vec<String> =
             faults(&env(&[("S3_ENDPOINT", wrong)])).iter().map(ToString::to_string).collect();
         assert!(told.len() == 1 && told[0].contains("s3.endpoint"), "{wrong}: {told:?}");

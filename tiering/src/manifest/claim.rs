@@ -80,7 +80,9 @@ pub async fn claim(engine: &Engine, bucket: &Bucket, now_ms: i64) -> Result<Clai
         return Err(ClaimError::Refused(own.refusal));
     }
     check_ours(engine, &own, before.as_ref())?;
-    if let Some(reason) = before.as_ref().and_then(|before| behind(engine, before)) {
+    let reason =
+        before.as_ref().and_then(|before| unknown_changes(&own, before).or_else(|| behind(engine, before)));
+    if let Some(reason) = reason {
         refuse(engine, &reason).await?;
         return Err(ClaimError::Refused(reason));
     }
@@ -92,6 +94,7 @@ pub async fn claim(engine: &Engine, bucket: &Bucket, now_ms: i64) -> Result<Clai
     if newest.is_some() {
         // As it is ours, whether or not that had been noted.
         (own.epoch, own.claim) = (state.epoch, state.claim.clone());
+        own.reserved_delta = own.reserved_delta.max(state.next);
     }
     own = TierStateValue { claiming_epoch: epoch, claiming: id.clone(), ..own };
     // Before anything is written: after a crash it must be known whose it is.
@@ -114,7 +117,14 @@ pub async fn claim(engine: &Engine, bucket: &Bucket, now_ms: i64) -> Result<Clai
             });
         }
     }
-    let taken = TierStateValue { epoch, claim: own.claiming, claiming_epoch: 0, claiming: Vec::new(), ..own };
+    let taken = TierStateValue {
+        epoch,
+        claim: own.claiming,
+        claiming_epoch: 0,
+        claiming: Vec::new(),
+        reserved_delta: 1,
+        ..own
+    };
     engine.set_tier_state(&taken).await?;
     forget_old(bucket, cluster_id, epoch).await;
     Ok(Claim { chain, entries })
@@ -137,6 +147,26 @@ fn check_ours(engine: &Engine, own: &TierStateValue, newest: Option<&ChainState>
     } else {
         Err(ClaimError::Replaced { epoch: newest.epoch, written_ms: newest.written_ms })
     }
+}
+
+/// In what the chain has changes that this directory has never written, though it was written under its name.
+fn unknown_changes(own: &TierStateValue, newest: &ChainState) -> Option<String> {
+    let is_taken = newest.epoch == own.epoch && newest.claim == own.claim;
+    let reserved = match (is_taken, own.reserved_delta) {
+        // Of a version that did not note it.
+        (true, 0) => return None,
+        (true, reserved) => reserved,
+        // Being taken when it was cut short: the opening.
+        (false, _) => 1,
+    };
+    let own_seal = u64::from(newest.sealed_by.as_ref().is_some_and(|id| *id == own.claiming));
+    (newest.next > reserved + own_seal).then(|| {
+        format!(
+            "the manifest of epoch {} has {} changes, and this directory knows of {reserved}",
+            newest.epoch,
+            newest.next - own_seal
+        )
+    })
 }
 
 /// In what the directory is behind the bucket, if it is: a copy from before, or one that a power loss has set back. The

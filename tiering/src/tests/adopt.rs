@@ -49,6 +49,10 @@ async fn a_directory_with_other_records_writes_and_deletes_nothing() {
     let before = objects(&rig).await;
     let other = Rig::over(copy, rig.objects.clone(), rig.config.clone()).await;
     let other_log = other.topic("t").await;
+    // As a version that did not note the changes: contents decide.
+    let mut state = other.engine.tier_state().await.unwrap();
+    state.reserved_delta = 0;
+    other.engine.set_tier_state(&state).await.unwrap();
     while other_log.offsets().next_offset <= log.offsets().next_offset {
         cleaning::put(&other_log, "another", Some("value")).await;
     }
@@ -56,6 +60,59 @@ async fn a_directory_with_other_records_writes_and_deletes_nothing() {
     until(|| matches!(other.tier.standing(), Standing::Replaced(_))).await;
     assert_eq!(objects(&rig).await, before);
     assert!(other.engine.tier_state().await.unwrap().refusal.contains("other records"));
+}
+
+// Nor used a directory to be refused that knew nothing of a topic, or of a deletion, in the bucket.
+#[tokio::test]
+async fn a_directory_that_does_not_know_a_change_in_the_bucket_is_refused() {
+    for what in ["topic", "deletion"] {
+        let (rig, log, task) = copied(tiered(), 100).await;
+        let copy = Arc::new(rig.store.crash(CrashPoint::Durable));
+        if what == "topic" {
+            let newer = rig.topic("u").await;
+            rig.fill(&newer, 60).await;
+            rig.settled(&newer).await;
+        } else {
+            log.delete_records(Some(log.offsets().local_from)).unwrap().1.await.unwrap();
+            while !objects(&rig).await.is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        task.abort();
+        let before = objects(&rig).await;
+        let old = Rig::over(copy, rig.objects.clone(), rig.config.clone()).await;
+        let _task = old.start();
+        until(|| matches!(old.tier.standing(), Standing::Replaced(_))).await;
+        assert_eq!(objects(&rig).await, before, "{what}");
+        let right = Rig::over(rig.store.clone(), rig.objects.clone(), rig.config.clone()).await;
+        let _right = right.start();
+        until(|| right.tier.standing() == Standing::Leading(2)).await;
+    }
+}
+
+// Comparing with an object that ends inside a batch used to take the partition offline, and the broker led on.
+#[tokio::test]
+async fn a_log_whose_batches_lie_otherwise_is_refused_and_serves_on() {
+    let (rig, log, task) = copied(tiered(), 60).await;
+    let copy = Arc::new(rig.store.crash(CrashPoint::Durable));
+    rig.fill(&log, 60).await;
+    rig.settled(&log).await;
+    task.abort();
+    let other = Rig::over(copy, rig.objects.clone(), rig.config.clone()).await;
+    let other_log = other.topic("t").await;
+    // As a version that did not note the changes: contents decide.
+    let mut state = other.engine.tier_state().await.unwrap();
+    state.reserved_delta = 0;
+    other.engine.set_tier_state(&state).await.unwrap();
+    cleaning::put(&other_log, "one", Some("more")).await;
+    while other_log.offsets().next_offset <= log.offsets().next_offset {
+        other.fill(&other_log, 1).await;
+    }
+    let _task = other.start();
+    until(|| matches!(other.tier.standing(), Standing::Replaced(_))).await;
+    let end = other_log.offsets().next_offset;
+    other.fill(&other_log, 1).await;
+    assert_eq!(read_all(&other.tier, &other_log, end).await.len(), 3);
 }
 
 // Segments of a topic that a directory does not know used to count as a deleted topic's.
@@ -68,6 +125,10 @@ async fn segments_of_an_unknown_topic_are_left_alone_and_told() {
     rig.settled(&newer).await;
     task.abort();
     let old = Rig::over(copy, rig.objects.clone(), rig.config.clone()).await;
+    // As one that deleted the topic while its last copy was taken in.
+    let mut state = old.engine.tier_state().await.unwrap();
+    state.reserved_delta = 100;
+    old.engine.set_tier_state(&state).await.unwrap();
     let _task = old.start();
     until(|| matches!(old.tier.standing(), Standing::Leading(_))).await;
     old.now_ms.store(i64::MAX, Ordering::SeqCst);

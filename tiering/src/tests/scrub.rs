@@ -75,3 +75,25 @@ async fn a_record_of_the_manifest_in_the_place_of_another_is_damage() {
     let error = read_chain(&bucket, rig.engine.cluster_id(), 1).await.unwrap_err().to_string();
     assert!(error.contains("another place"), "{error}");
 }
+
+// The loss of the newest record used to go unnoticed until the next start, and past it.
+#[tokio::test]
+async fn a_manifest_that_has_lost_its_newest_record_is_written_anew_by_a_scrub_or_a_start() {
+    for by_scrub in [true, false] {
+        let (rig, _log, task) = copied(tiered(), 100).await;
+        task.abort();
+        let bucket = Bucket::over(rig.objects.clone(), "memory");
+        let newest = rig.objects.puts.lock().iter().rfind(|name| name.ends_with(".delta")).cloned().unwrap();
+        bucket.delete(&[newest]).await.all().unwrap();
+        if by_scrub {
+            let report = rig.tier.scrub().await.unwrap();
+            assert!(report.faults[0].contains("newest records"), "{:?}", report.faults);
+            check_manifest(&rig).await;
+            assert_eq!(rig.tier.scrub().await.unwrap().faults, [] as [String; 0]);
+        } else {
+            let again = Rig::over(rig.store.clone(), rig.objects.clone(), rig.config.clone()).await;
+            assert!(again.tier.leads().await);
+            check_manifest(&again).await;
+        }
+    }
+}
