@@ -100,6 +100,9 @@ impl From<Bucket> for Buckets {
     }
 }
 
+/// The reader while it is being opened.
+type Opening = Shared<BoxFuture<'static, RemoteReader>>;
+
 enum Lead {
     Not,
     /// The epoch was taken, and the logs are not in line with the manifest yet.
@@ -117,7 +120,7 @@ pub struct Tier {
     pub(crate) bandwidth: Bandwidth,
     /// Opened by the first who reads: the disk cache of a broker that tiers nothing would be waste.
     reader: OnceCell<RemoteReader>,
-    opening: Mutex<Option<Shared<BoxFuture<'static, RemoteReader>>>>,
+    opening: Mutex<Option<Opening>>,
     lead: tokio::sync::Mutex<Lead>,
     standing: Mutex<Standing>,
     epoch: AtomicU64,

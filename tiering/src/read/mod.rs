@@ -112,11 +112,12 @@ pub struct RemoteReader {
     indexes: Arc<Indexes>,
     blocks: Blocks,
     /// What readers wait for, by object and offset.
-    arriving: Arc<Mutex<HashMap<(Arc<str>, i64), Arrival>>>,
+    arriving: Arc<Mutex<Arrivals>>,
 }
 
 /// The index of a segment and the block with an offset, if there is one.
 type Arrived = (Arc<SegmentIndex>, Option<Bytes>);
+type Arrivals = HashMap<(Arc<str>, i64), Arrival>;
 type Arrival = Shared<BoxFuture<'static, Result<Arrived, RemoteError>>>;
 
 impl RemoteReader {
