@@ -149,14 +149,14 @@ impl Bucket {
     /// # Errors
     /// [`BucketError`].
     pub async fn get(&self, name: &str) -> Result<Bytes, BucketError> {
-        let answer = measured("get", self.store.get(&path(name))).await?;
-        if answer.meta.size > MANIFEST_BYTES_MAX {
-            return Err(BucketError::Failed(format!(
-                "{name} has {} bytes, which is too large",
-                answer.meta.size
-            )));
-        }
-        let bytes = answer.bytes().await.map_err(|error| translate(&error))?;
+        let read = async {
+            let answer = self.store.get(&path(name)).await?;
+            let size = answer.meta.size;
+            Ok(if size > MANIFEST_BYTES_MAX { Err(size) } else { Ok(answer.bytes().await?) })
+        };
+        let bytes = measured("get", read).await?;
+        let bytes = bytes
+            .map_err(|size| BucketError::Failed(format!("{name} has {size} bytes, which is too large")))?;
         count_read(bytes.len());
         Ok(bytes)
     }
@@ -251,8 +251,8 @@ impl Bucket {
         measured("head", self.store.head(&path(name))).await.map(|meta| meta.size)
     }
 
-    /// Removes what writing objects has left that was cut short before `before_ms`, where the store does not do so itself. Returns how many
-    /// files went.
+    /// Removes what writing objects has left that was cut short before `before_ms`, where the store does not do so itself.
+    /// Returns how many files went.
     pub async fn sweep_staged(&self, before_ms: i64) -> usize {
         let Some(folder) = self.staging.clone() else { return 0 };
         let swept = tokio::task::spawn_blocking(move || crate::staged::sweep_all(&folder, before_ms));

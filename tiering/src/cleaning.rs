@@ -273,13 +273,12 @@ impl Tier {
     }
 }
 
-/// False when the pass has no room for more.
-fn learn(
-    pass: &mut CleanPass,
+/// Shows each batch of a run of blocks, which are checked, to `look`, which says whether to go on. False if it said no.
+fn walk(
     group: &[Block],
     begin: u64,
     bytes: &Bytes,
-    tail: &Tail,
+    mut look: impl FnMut(&Bytes, &BatchView<'_>) -> Result<bool, CleanError>,
 ) -> Result<bool, CopyError> {
     for block in group {
         let at = (block.position - begin) as usize;
@@ -288,15 +287,7 @@ fn learn(
         for batch in split_batches(block_bytes) {
             let wrong = |reason: String| SegmentError::Batch { position: block.position, reason };
             let view = BatchView::new(&batch).map_err(|error| wrong(error.to_string()))?;
-            let header = view.header();
-            // A log that was not compacted when it was copied has what was aborted.
-            let is_aborted = header.is_transactional()
-                && tail.aborted.iter().any(|txn| {
-                    txn.producer_id == header.producer_id
-                        && (txn.first_offset..=txn.last_offset).contains(&header.base_offset)
-                });
-            let skipped = header.is_control() || is_aborted || header.last_offset() < pass.remote_dirty();
-            if !skipped && !pass.map_remote(&view).map_err(|error| wrong(error.to_string()))? {
+            if !look(&batch, &view).map_err(|error| wrong(error.to_string()))? {
                 return Ok(false);
             }
         }
@@ -304,6 +295,28 @@ fn learn(
     Ok(true)
 }
 
+/// False when the pass has no room for more.
+fn learn(
+    pass: &mut CleanPass,
+    group: &[Block],
+    begin: u64,
+    bytes: &Bytes,
+    tail: &Tail,
+) -> Result<bool, CopyError> {
+    walk(group, begin, bytes, |_, view| {
+        let header = view.header();
+        // A log that was not compacted when it was copied has what was aborted.
+        let is_aborted = header.is_transactional()
+            && tail.aborted.iter().any(|txn| {
+                txn.producer_id == header.producer_id
+                    && (txn.first_offset..=txn.last_offset).contains(&header.base_offset)
+            });
+        let skipped = header.is_control() || is_aborted || header.last_offset() < pass.remote_dirty();
+        if skipped { Ok(true) } else { pass.map_remote(view) }
+    })
+}
+
+/// With `counted` to the end; else only up to the first change.
 fn judge(
     pass: &mut CleanPass,
     group: &[Block],
@@ -313,26 +326,17 @@ fn judge(
 ) -> Result<Judged, CopyError> {
     let mut kept = Vec::new();
     let mut changed = false;
-    for block in group {
-        let at = (block.position - begin) as usize;
-        let block_bytes = bytes.slice(at..at + block.length as usize);
-        check_block(block, &block_bytes)?;
-        for batch in split_batches(block_bytes) {
-            let wrong = |reason: String| SegmentError::Batch { position: block.position, reason };
-            let view = BatchView::new(&batch).map_err(|error| wrong(error.to_string()))?;
-            match pass.judge_remote(&view, counted).map_err(|error| wrong(error.to_string()))? {
-                RemoteFate::Keep => kept.push(batch),
-                RemoteFate::Replace(batch) => {
-                    changed = true;
-                    kept.push(batch);
-                }
-                RemoteFate::Drop => changed = true,
+    walk(group, begin, bytes, |batch, view| {
+        match pass.judge_remote(view, counted)? {
+            RemoteFate::Keep => kept.push(batch.clone()),
+            RemoteFate::Replace(batch) => {
+                changed = true;
+                kept.push(batch);
             }
-            if changed && !counted {
-                return Ok((Vec::new(), true));
-            }
+            RemoteFate::Drop => changed = true,
         }
-    }
+        Ok(counted || !changed)
+    })?;
     Ok((kept, changed))
 }
 

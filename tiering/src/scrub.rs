@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::bucket::{BucketError, Listed};
 use crate::copy::{SEGMENTS, topic_folder};
-use crate::manifest::{ChainError, read_chain};
+use crate::manifest::{ChainError, ChainState, read_chain};
 use crate::metrics as names;
 use crate::read::read_tail;
 use crate::segment::check_block;
@@ -240,65 +240,60 @@ impl Tier {
         report: &mut ScrubReport,
         gone: &HashSet<String>,
     ) -> Result<Option<HashSet<String>>, BucketError> {
-        let cluster_id = self.engine.cluster_id();
         for _ in 0..MANIFEST_TRIES {
             if !self.leads().await {
                 return Ok(None);
             }
-            let Some((written, _)) = self.written_so_far().await else { return Ok(None) };
-            let chain = match read_chain(&self.bucket, cluster_id, self.epoch()).await {
-                Ok(chain) if chain.next < written => {
-                    report
-                        .fault("the manifest: its newest records are missing; it is written anew".to_owned());
-                    if !self.still_leads().await {
-                        return Ok(None);
-                    }
-                    self.snapshot_now().await?;
-                    continue;
-                }
-                Ok(chain) => chain,
+            let Some(written) = self.next_delta().await else { return Ok(None) };
+            let wrong = match read_chain(&self.bucket, self.engine.cluster_id(), self.epoch()).await {
+                Ok(chain) if chain.next < written => "its newest records are missing".to_owned(),
+                Ok(chain) => match self.compare_manifest(report, gone, &chain).await {
+                    Some(()) => return Ok(Some(chain.entries.into_keys().collect())),
+                    None => continue,
+                },
                 Err(ChainError::Bucket(error)) if !matches!(error, BucketError::NotFound(_)) => {
                     return Err(error);
                 }
-                Err(error) => {
-                    report.fault(format!("the manifest: {error}; it is written anew"));
-                    // Under a number that no snapshot has.
-                    if !self.still_leads().await {
-                        return Ok(None);
-                    }
-                    self.snapshot_now().await?;
-                    continue;
-                }
+                Err(error) => error.to_string(),
             };
-            let Ok(garbage) = self.engine.garbage(usize::MAX).await else { return Ok(None) };
-            // Of one moment; if more was written since, another is looked for.
-            let Some((next, entries)) = self.written_so_far().await else { return Ok(None) };
-            if next != chain.next {
-                continue;
+            report.fault(format!("the manifest: {wrong}; it is written anew"));
+            // Under a number that no snapshot has.
+            if !self.still_leads().await {
+                return Ok(None);
             }
-            let mut unsure = false;
-            for entry in &entries {
-                let object = &entry.segment.object;
-                if chain.entries.get(object) != Some(entry) && !gone.contains(object) {
-                    report.fault(format!("the manifest did not name {object}; it is added"));
-                    self.unsure.lock().insert(object.clone());
-                    unsure = true;
-                }
-            }
-            let known: HashSet<&String> =
-                entries.iter().map(|entry| &entry.segment.object).chain(&garbage).collect();
-            for (object, entry) in &chain.entries {
-                if !known.contains(object) && !entry.topic.is_empty() && !self.unsure.lock().contains(object)
-                {
-                    report.fault(format!("the manifest names {object}, which no log has: it is left alone"));
-                }
-            }
-            if unsure || !self.unsure.lock().is_empty() {
-                self.still_leads().await;
-            }
-            return Ok(Some(chain.entries.into_keys().collect()));
+            self.snapshot_now().await?;
         }
         Ok(None)
+    }
+
+    /// `None` when more was written since the manifest was read, so that the two are not of one moment.
+    async fn compare_manifest(
+        &self,
+        report: &mut ScrubReport,
+        gone: &HashSet<String>,
+        chain: &ChainState,
+    ) -> Option<()> {
+        let garbage = self.engine.garbage(usize::MAX).await.ok()?;
+        let entries = self.entries_at(chain.next).await?;
+        for entry in &entries {
+            let object = &entry.segment.object;
+            if chain.entries.get(object) != Some(entry) && !gone.contains(object) {
+                report.fault(format!("the manifest did not name {object}; it is added"));
+                self.unsure.lock().insert(object.clone());
+            }
+        }
+        let known: HashSet<&String> =
+            entries.iter().map(|entry| &entry.segment.object).chain(&garbage).collect();
+        let unsure = self.unsure.lock().clone();
+        for (object, entry) in &chain.entries {
+            if !known.contains(object) && !entry.topic.is_empty() && !unsure.contains(object) {
+                report.fault(format!("the manifest names {object}, which no log has: it is left alone"));
+            }
+        }
+        if !unsure.is_empty() {
+            self.still_leads().await;
+        }
+        Some(())
     }
 
     async fn is_of_ours(&self, object: &str, asked: &mut usize) -> bool {

@@ -194,6 +194,16 @@ impl Rig {
         Self { store, engine, objects, tier, now_ms, config, stop: watch::channel(false).0 }
     }
 
+    /// The bucket, past the tier.
+    pub(crate) fn bucket(&self) -> Bucket {
+        Bucket::over(self.objects.clone(), "memory")
+    }
+
+    /// Names of the manifest's deltas, in the order in which they were written.
+    pub(crate) fn deltas(&self) -> Vec<String> {
+        self.objects.puts.lock().iter().filter(|name| name.ends_with(".delta")).cloned().collect()
+    }
+
     /// Runs the tasks until [`Self::stop`].
     pub(crate) fn start(&self) -> tokio::task::JoinHandle<()> {
         tokio::spawn(self.tier.clone().run(self.stop.subscribe()))

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::limits::GARBAGE_TURN;
 use crate::metrics as names;
-use crate::tier::{Change, CommitError, Tier};
+use crate::tier::{Change, CommitError, Standing, Tier};
 
 impl Tier {
     pub(crate) async fn keep_tidy(self: Arc<Self>, mut stopping: watch::Receiver<bool>) {
@@ -18,6 +18,10 @@ impl Tier {
             metrics::gauge!(names::GARBAGE).set(garbage as f64);
             if (!self.is_needed() && garbage == 0) || !self.leads().await {
                 continue;
+            }
+            // After a change that was given up nobody else may have one for long.
+            if matches!(self.standing(), Standing::Trying(_)) {
+                self.still_leads().await;
             }
             self.apply_retention();
             if let Err(error) = self.collect_garbage().await {

@@ -377,8 +377,8 @@ impl Tier {
         metrics::gauge!(names::LEADING).set(1.0);
         // The bucket may have lost the newest records of the manifest.
         let named: HashSet<&str> = entries.iter().map(|entry| &*entry.segment.object).collect();
-        let unnamed: Vec<String> = self.entries().into_iter().map(|entry| entry.segment.object).collect();
-        let unnamed: Vec<String> = unnamed.into_iter().filter(|object| !named.contains(&**object)).collect();
+        let known = self.entries().into_iter().map(|entry| entry.segment.object);
+        let unnamed: Vec<String> = known.filter(|object| !named.contains(&**object)).collect();
         if !unnamed.is_empty() {
             tracing::error!(
                 count = unnamed.len(),
@@ -548,10 +548,18 @@ impl Tier {
         }
     }
 
-    /// The number of the manifest's next delta, and what the logs name at that moment.
-    pub(crate) async fn written_so_far(&self) -> Option<(u64, Vec<Entry>)> {
+    /// The number of the manifest's next delta; `None` unless this broker leads.
+    pub(crate) async fn next_delta(&self) -> Option<u64> {
         match &*self.lead.lock().await {
-            Lead::Yes(chain) => Some((chain.next(), self.entries())),
+            Lead::Yes(chain) => Some(chain.next()),
+            _ => None,
+        }
+    }
+
+    /// What the logs name, if `next` is still the number of the manifest's next delta.
+    pub(crate) async fn entries_at(&self, next: u64) -> Option<Vec<Entry>> {
+        match &*self.lead.lock().await {
+            Lead::Yes(chain) if chain.next() == next => Some(self.entries()),
             _ => None,
         }
     }

@@ -47,6 +47,11 @@ pub struct PassValue {
 }
 
 impl CleanValue {
+    /// The earliest delete horizon, ms, if there is one.
+    pub fn horizon_ms(&self) -> Option<i64> {
+        Some(self.next_horizon_ms).filter(|horizon_ms| *horizon_ms >= 0)
+    }
+
     /// A log that was never cleaned.
     pub const NEVER: Self = Self {
         first_dirty_offset: 0,

@@ -100,7 +100,7 @@ pub struct RemoteRead {
     pub aborted: Vec<AbortedTxn>,
     /// A cleaner has left nothing at the offset or behind it in this segment: go on with the next.
     pub is_gap: bool,
-    /// The last offset of the batches.
+    /// The last offset of the batches, if there are any.
     pub last_offset: i64,
     /// There are records, and not only batches from which a cleaner has taken all.
     pub has_records: bool,
@@ -161,12 +161,14 @@ impl RemoteReader {
                 ..limits
             };
             let taken = take(&block, position, budget);
-            if taken.is_empty() {
+            if taken.bytes.is_empty() {
                 break;
             }
-            let whole = taken.len() == block.len() || block.as_ptr_range().end == taken.as_ptr_range().end;
-            read.bytes += taken.len();
-            read.chunks.push(taken);
+            let whole = block.as_ptr_range().end == taken.bytes.as_ptr_range().end;
+            read.bytes += taken.bytes.len();
+            read.chunks.push(taken.bytes);
+            read.last_offset = taken.last_offset;
+            read.has_records |= taken.has_records;
             position = index.blocks[place].last_offset + 1;
             // What is behind is taken along only if it need not be waited for: the reader has something.
             if !whole || read.bytes >= limits.max_bytes || !self.blocks.is_at_hand(segment, &index, place + 1)
@@ -174,7 +176,6 @@ impl RemoteReader {
                 break;
             }
         }
-        (read.last_offset, read.has_records) = look_through(&read.chunks);
         if limits.isolation == Isolation::Committed && read.bytes > 0 {
             let end = read.last_offset + 1;
             let aborted = self.indexes.aborted(log, segment, &index).await?;
@@ -245,8 +246,17 @@ pub struct Limits {
     pub isolation: Isolation,
 }
 
+/// Batches of a block.
+#[derive(Default)]
+struct Taken {
+    bytes: Bytes,
+    last_offset: i64,
+    has_records: bool,
+}
+
 /// Of a block, the batches from the one that contains `offset`, as far as the budget goes.
-fn take(block: &Bytes, offset: i64, limits: Limits) -> Bytes {
+fn take(block: &Bytes, offset: i64, limits: Limits) -> Taken {
+    let mut taken = Taken::default();
     let (mut begin, mut end) = (None, 0);
     let mut at = 0;
     while let Some(Ok(header)) = block.get(at..).map(BatchHeader::parse) {
@@ -261,30 +271,18 @@ fn take(block: &Bytes, offset: i64, limits: Limits) -> Bytes {
                 break;
             }
             end = next;
+            taken.last_offset = header.last_offset();
+            taken.has_records |= header.record_count > 0;
         }
         at = next;
         if at >= block.len() {
             break;
         }
     }
-    match begin {
-        Some(begin) if end > begin => block.slice(begin..end),
-        _ => Bytes::new(),
+    if let Some(begin) = begin.filter(|begin| end > *begin) {
+        taken.bytes = block.slice(begin..end);
     }
-}
-
-/// The last offset of batches that were taken, -1 without one, and whether any has records.
-fn look_through(chunks: &[Bytes]) -> (i64, bool) {
-    let (mut last_offset, mut has_records) = (-1, false);
-    for chunk in chunks {
-        let mut at = 0;
-        while let Some(Ok(header)) = chunk.get(at..).filter(|rest| !rest.is_empty()).map(BatchHeader::parse) {
-            last_offset = header.last_offset();
-            has_records |= header.record_count > 0;
-            at += header.size_bytes();
-        }
-    }
-    (last_offset, has_records)
+    taken
 }
 
 #[cfg(test)]
@@ -296,9 +294,9 @@ mod tests {
     fn a_batch_that_is_longer_than_its_block_is_not_taken() {
         let batch = chronik_protocol::batch::BatchBuilder::new().record(1, None, Some(b"v")).build().unwrap();
         let limits = Limits { max_bytes: 1 << 20, at_least_one: true, isolation: Isolation::Uncommitted };
-        assert_eq!(take(&batch, 0, limits), batch);
+        assert_eq!(take(&batch, 0, limits).bytes, batch);
         for cut in 0..batch.len() {
-            assert!(take(&batch.slice(..cut), 0, limits).is_empty(), "{cut} bytes");
+            assert!(take(&batch.slice(..cut), 0, limits).bytes.is_empty(), "{cut} bytes");
         }
     }
 }

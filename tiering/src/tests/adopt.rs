@@ -4,23 +4,35 @@ use super::*;
 
 async fn objects(rig: &Rig) -> Vec<String> {
     let mut names = Vec::new();
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let bucket = rig.bucket();
     bucket.list("segments", |object| names.push(object.name)).await.unwrap();
     names.sort();
     names
+}
+
+async fn reserve(rig: &Rig, reserved_delta: u64) {
+    let state = rig.engine.tier_state().await.unwrap();
+    let state = chronik_engine::keys::tier::TierStateValue { reserved_delta, ..state };
+    rig.engine.set_tier_state(&state).await.unwrap();
+}
+
+/// A rig whose directory was copied while it ran, and that went on writing and copying until it was stopped; the copy.
+async fn overtaken(batches: usize) -> (Rig, Arc<PartitionLog>, Rig) {
+    let (rig, log, task) = copied(tiered(), 60).await;
+    let copy = Arc::new(rig.store.crash(CrashPoint::Durable));
+    rig.fill(&log, batches).await;
+    rig.settled(&log).await;
+    task.abort();
+    let old = Rig::over(copy, rig.objects.clone(), rig.config.clone()).await;
+    (rig, log, old)
 }
 
 // A copy of a directory that was running used to take the bucket, take its own partition offline, and delete what was newer
 // than itself.
 #[tokio::test]
 async fn a_directory_that_is_behind_the_bucket_writes_and_deletes_nothing() {
-    let (rig, log, task) = copied(tiered(), 60).await;
-    let copy = Arc::new(rig.store.crash(CrashPoint::Durable));
-    rig.fill(&log, 100).await;
-    rig.settled(&log).await;
-    task.abort();
+    let (rig, _log, old) = overtaken(100).await;
     let before = objects(&rig).await;
-    let old = Rig::over(copy, rig.objects.clone(), rig.config.clone()).await;
     let old_log = old.topic("t").await;
     let old_task = old.start();
     until(|| matches!(old.tier.standing(), Standing::Replaced(_))).await;
@@ -41,18 +53,11 @@ async fn a_directory_that_is_behind_the_bucket_writes_and_deletes_nothing() {
 // What the manifest named used to be deleted where the log had other records.
 #[tokio::test]
 async fn a_directory_with_other_records_writes_and_deletes_nothing() {
-    let (rig, log, task) = copied(tiered(), 60).await;
-    let copy = Arc::new(rig.store.crash(CrashPoint::Durable));
-    rig.fill(&log, 60).await;
-    rig.settled(&log).await;
-    task.abort();
+    let (rig, log, other) = overtaken(60).await;
     let before = objects(&rig).await;
-    let other = Rig::over(copy, rig.objects.clone(), rig.config.clone()).await;
     let other_log = other.topic("t").await;
     // As a version that did not note the changes: contents decide.
-    let mut state = other.engine.tier_state().await.unwrap();
-    state.reserved_delta = 0;
-    other.engine.set_tier_state(&state).await.unwrap();
+    reserve(&other, 0).await;
     while other_log.offsets().next_offset <= log.offsets().next_offset {
         cleaning::put(&other_log, "another", Some("value")).await;
     }
@@ -93,17 +98,10 @@ async fn a_directory_that_does_not_know_a_change_in_the_bucket_is_refused() {
 // Comparing with an object that ends inside a batch used to take the partition offline, and the broker led on.
 #[tokio::test]
 async fn a_log_whose_batches_lie_otherwise_is_refused_and_serves_on() {
-    let (rig, log, task) = copied(tiered(), 60).await;
-    let copy = Arc::new(rig.store.crash(CrashPoint::Durable));
-    rig.fill(&log, 60).await;
-    rig.settled(&log).await;
-    task.abort();
-    let other = Rig::over(copy, rig.objects.clone(), rig.config.clone()).await;
+    let (_rig, log, other) = overtaken(60).await;
     let other_log = other.topic("t").await;
     // As a version that did not note the changes: contents decide.
-    let mut state = other.engine.tier_state().await.unwrap();
-    state.reserved_delta = 0;
-    other.engine.set_tier_state(&state).await.unwrap();
+    reserve(&other, 0).await;
     cleaning::put(&other_log, "one", Some("more")).await;
     while other_log.offsets().next_offset <= log.offsets().next_offset {
         other.fill(&other_log, 1).await;
@@ -126,9 +124,7 @@ async fn segments_of_an_unknown_topic_are_left_alone_and_told() {
     task.abort();
     let old = Rig::over(copy, rig.objects.clone(), rig.config.clone()).await;
     // As one that deleted the topic while its last copy was taken in.
-    let mut state = old.engine.tier_state().await.unwrap();
-    state.reserved_delta = 100;
-    old.engine.set_tier_state(&state).await.unwrap();
+    reserve(&old, 100).await;
     let _task = old.start();
     until(|| matches!(old.tier.standing(), Standing::Leading(_))).await;
     old.now_ms.store(i64::MAX, Ordering::SeqCst);

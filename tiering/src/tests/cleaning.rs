@@ -10,6 +10,10 @@ pub(super) async fn put(log: &Arc<PartitionLog>, key: &str, value: Option<&str>)
     crate::testing::append(log, builder.build().unwrap()).await;
 }
 
+fn objects(log: &PartitionLog) -> Vec<Arc<str>> {
+    log.remote_segments().iter().map(|segment| segment.object.clone()).collect()
+}
+
 struct Unhurried;
 
 impl crate::Pace for Unhurried {
@@ -69,14 +73,7 @@ async fn table(tier: &Tier, log: &Arc<PartitionLog>) -> Vec<(String, Option<Stri
 
 #[tokio::test]
 async fn a_compacted_log_is_copied_once_cleaned_and_cleaned_again_in_the_bucket() {
-    let config = LogConfig {
-        segment_bytes: 3000,
-        cleanup_delete: false,
-        cleanup_compact: true,
-        delete_retention_ms: 1000,
-        ..tiered()
-    };
-    let rig = Rig::new(config).await;
+    let rig = Rig::new(compacted()).await;
     let log = rig.topic("t").await;
     let _task = rig.start();
     for round in 0..3 {
@@ -89,9 +86,6 @@ async fn a_compacted_log_is_copied_once_cleaned_and_cleaned_again_in_the_bucket(
     rig.settled(&log).await;
     let expected: Vec<_> = (0..20).map(|key| (format!("k{key}"), Some("v2".to_owned()))).collect();
     assert_eq!(table(&rig.tier, &log).await, expected);
-    let objects = |log: &PartitionLog| -> Vec<_> {
-        log.remote_segments().iter().map(|segment| segment.object.clone()).collect()
-    };
     let before = objects(&log);
     // Half of the keys again, and a tombstone for one that is in the bucket alone.
     for key in 0..10 {
@@ -217,9 +211,6 @@ async fn what_is_local_alone_takes_nothing_from_the_bucket() {
     clean(&rig, &log, NOW_MS).await;
     rig.settled(&log).await;
     task.abort();
-    let objects = |log: &PartitionLog| -> Vec<_> {
-        log.remote_segments().iter().map(|segment| segment.object.clone()).collect()
-    };
     let before = objects(&log);
     for key in 0..20 {
         put(&log, &format!("k{key:02}"), Some("v1")).await;

@@ -152,9 +152,10 @@ async fn a_crash_at_any_step_loses_nothing_and_the_manifest_agrees_with_the_logs
         rig.fill(&log, 200).await;
         let task = rig.start();
         until(|| rig.objects.puts.lock().len() > seed).await;
-        let crashed = Arc::new(rig.store.crash(CrashPoint::Random(seed as u64)));
+        // First the end, then what the disk held: a copier that was awake would write to the bucket after its own death.
         task.abort();
         let _ = task.await;
+        let crashed = Arc::new(rig.store.crash(CrashPoint::Random(seed as u64)));
         let again = Rig::over(crashed, rig.objects.clone(), rig.config.clone()).await;
         let log = again.topic("t").await;
         let _task = again.start();
@@ -166,7 +167,7 @@ async fn a_crash_at_any_step_loses_nothing_and_the_manifest_agrees_with_the_logs
 
 /// The bucket's manifest and the logs name the same objects.
 async fn check_manifest(rig: &Rig) {
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let bucket = rig.bucket();
     let epoch = newest_epoch(&bucket, rig.engine.cluster_id()).await.unwrap().unwrap();
     let chain = read_chain(&bucket, rig.engine.cluster_id(), epoch).await.unwrap();
     let named: Vec<String> = chain.entries.into_keys().collect();
@@ -221,7 +222,7 @@ async fn what_retention_and_deletion_leave_is_deleted_from_the_bucket() {
     let (rig, log, _task) = copied(tiered(), 100).await;
     let segments = || rig.objects.puts.lock().iter().filter(|name| name.starts_with("segments/")).count();
     let written = segments();
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let bucket = rig.bucket();
     let count = || async {
         let mut count = 0;
         bucket.list("segments", |_| count += 1).await.unwrap();
@@ -268,7 +269,7 @@ async fn a_log_whose_first_batch_was_cut_into_is_copied_and_read() {
 async fn a_scrub_finds_what_is_missing_or_damaged_and_removes_what_nobody_names() {
     let (rig, log, _task) = copied(tiered(), 100).await;
     assert_eq!(rig.tier.scrub().await.unwrap().faults, [] as [String; 0]);
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let bucket = rig.bucket();
     let segment = log.remote_segments()[1].clone();
     let whole = bucket.get(&segment.object).await.unwrap();
     let orphan = segment.object.replace(".seg", "-cut.seg");
@@ -330,7 +331,7 @@ async fn the_largest_time_is_found_in_the_bucket_also_when_deleting_has_cut_it_o
 async fn a_snapshot_takes_the_place_of_many_deltas() {
     let config = LogConfig { segment_bytes: 1200, ..tiered() };
     let (rig, log, task) = copied(config, 300).await;
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let bucket = rig.bucket();
     let chain = bucket.children(&format!("manifest/{}/0000000001", rig.engine.cluster_id())).await.unwrap();
     assert!(chain.iter().any(|name| name.ends_with(".snapshot")), "{chain:?}");
     check_manifest(&rig).await;
@@ -369,7 +370,7 @@ async fn a_directory_is_restored_up_to_what_was_copied() {
     // The active segment is not copied: its records are lost.
     assert!(copied_to < 300);
     until(|| rig.objects.puts.lock().iter().any(|name| name.starts_with("meta/"))).await;
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let bucket = rig.bucket();
     let options = crate::restore::RestoreOptions {
         cluster_id: None,
         dry_run: false,
@@ -429,7 +430,7 @@ async fn an_object_that_was_missing_at_a_restore_never_stands_for_later_records(
     let (rig, log, task) = copied(tiered(), 100).await;
     until(|| rig.objects.puts.lock().iter().any(|name| name.starts_with("meta/"))).await;
     task.abort();
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let bucket = rig.bucket();
     let lost = log.remote_segments().last().unwrap().clone();
     let bytes = bucket.get(&lost.object).await.unwrap();
     bucket.delete(&[lost.object.to_string()]).await.all().unwrap();

@@ -29,6 +29,19 @@ async fn a_manifest_that_cannot_be_written_keeps_neither_cleaning_nor_a_stop_wai
     check_manifest(&again).await;
 }
 
+// After a change that was given up the broker used to say that it could not write, and to clean nothing, until the next one.
+#[tokio::test]
+async fn a_broker_that_gave_a_change_up_finds_by_itself_that_it_can_write_again() {
+    let (rig, _log, _task) = copied(tiered(), 60).await;
+    *rig.objects.away.lock() = "manifest/";
+    let change = Change { removed: vec!["nothing".to_owned()], tries: Some(1), ..Change::default() };
+    assert!(rig.tier.commit(change, || Ok(None)).await.is_err());
+    assert!(!rig.tier.may_clean().await);
+    *rig.objects.away.lock() = "";
+    until(|| rig.tier.standing() == Standing::Leading(1)).await;
+    assert!(rig.tier.may_clean().await);
+}
+
 // One object that the store would not delete used to keep all others from being deleted.
 #[tokio::test]
 async fn an_object_that_may_not_be_deleted_keeps_no_other_from_it() {
@@ -38,7 +51,7 @@ async fn an_object_that_may_not_be_deleted_keeps_no_other_from_it() {
     let held = objects[0].clone();
     rig.objects.held.lock().push(held.clone());
     log.delete_records(Some(log.offsets().local_from)).unwrap().1.await.unwrap();
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let bucket = rig.bucket();
     for object in &objects[1..] {
         while bucket.size(object).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;

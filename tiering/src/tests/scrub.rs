@@ -19,9 +19,8 @@ async fn a_scrub_adds_to_the_manifest_what_it_does_not_name() {
 async fn a_scrub_writes_a_manifest_anew_that_has_lost_a_record() {
     let (rig, _log, task) = copied(tiered(), 100).await;
     task.abort();
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
-    let deltas: Vec<String> =
-        rig.objects.puts.lock().iter().filter(|name| name.ends_with(".delta")).cloned().collect();
+    let bucket = rig.bucket();
+    let deltas = rig.deltas();
     bucket.delete(&[deltas[2].clone()]).await.all().unwrap();
     let report = rig.tier.scrub().await.unwrap();
     assert!(report.faults[0].contains("missing from the manifest"), "{:?}", report.faults);
@@ -48,7 +47,7 @@ async fn what_the_manifest_may_be_wrong_about_is_said_with_the_next_change() {
 async fn what_a_restore_has_left_alone_stays_for_the_grace_time_after_it() {
     let (rig, log, task) = copied(tiered(), 100).await;
     task.abort();
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
+    let bucket = rig.bucket();
     let orphan = log.remote_segments()[1].object.replace(".seg", "-left.seg");
     bucket.put(&orphan, vec![Bytes::from_static(b"left alone")]).await.unwrap();
     rig.now_ms.store(i64::MAX - 10, Ordering::SeqCst);
@@ -67,9 +66,8 @@ async fn what_a_restore_has_left_alone_stays_for_the_grace_time_after_it() {
 async fn a_record_of_the_manifest_in_the_place_of_another_is_damage() {
     let (rig, _log, task) = copied(tiered(), 100).await;
     task.abort();
-    let bucket = Bucket::over(rig.objects.clone(), "memory");
-    let deltas: Vec<String> =
-        rig.objects.puts.lock().iter().filter(|name| name.ends_with(".delta")).cloned().collect();
+    let bucket = rig.bucket();
+    let deltas = rig.deltas();
     let other = bucket.get(&deltas[1]).await.unwrap();
     bucket.put(&deltas[2], vec![other]).await.unwrap();
     let error = read_chain(&bucket, rig.engine.cluster_id(), 1).await.unwrap_err().to_string();
@@ -82,8 +80,8 @@ async fn a_manifest_that_has_lost_its_newest_record_is_written_anew_by_a_scrub_o
     for by_scrub in [true, false] {
         let (rig, _log, task) = copied(tiered(), 100).await;
         task.abort();
-        let bucket = Bucket::over(rig.objects.clone(), "memory");
-        let newest = rig.objects.puts.lock().iter().rfind(|name| name.ends_with(".delta")).cloned().unwrap();
+        let bucket = rig.bucket();
+        let newest = rig.deltas().pop().unwrap();
         bucket.delete(&[newest]).await.all().unwrap();
         if by_scrub {
             let report = rig.tier.scrub().await.unwrap();

@@ -174,7 +174,7 @@ impl PartitionLog {
             remote: state.copied_to().map(|to| RemotePart {
                 dirty: state.clean.remote_dirty_offset.max(state.log_start_offset).min(to),
                 to,
-                horizon_ms: Some(state.clean.next_horizon_ms).filter(|horizon_ms| *horizon_ms >= 0),
+                horizon_ms: state.clean.horizon_ms(),
             }),
         })
     }
@@ -244,7 +244,7 @@ impl PartitionLog {
     pub(super) fn commit_remote(&self, to: i64, horizon_ms: Option<i64>) -> Result<Ticket, ReadError> {
         let mut state = self.state.lock();
         state.check_readable()?;
-        let known_ms = Some(state.clean.next_horizon_ms).filter(|horizon_ms| *horizon_ms >= 0);
+        let known_ms = state.clean.horizon_ms();
         state.clean.next_horizon_ms = known_ms.into_iter().chain(horizon_ms).min().unwrap_or(-1);
         state.clean.remote_dirty_offset = to;
         let mut write = WriteBatch::new();
